@@ -1,0 +1,93 @@
+package errand
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// localPrefix begins the names of the queues that belong to one worker session.
+const localPrefix = "local/"
+
+// localFunc is a function given to Go whose job has not ended.
+type localFunc struct {
+	kind string
+	fn   func(context.Context) error
+}
+
+func (w *worker) localQueue() string { return localPrefix + w.session.ID.String() }
+
+// Go runs a function once, in this process, as a job that can be seen, waited for, paused and cancelled
+// like any other. Name is its kind. It starts when Go returns, without regard to any limit, and
+// dies with the process: then its job fails. The engine must be running.
+func (e *Engine) Go(ctx context.Context, name string, fn func(ctx context.Context) error, options ...Option) (*Job, error) {
+	w := e.worker
+	w.mu.Lock()
+	on := w.state == workerOn
+	w.mu.Unlock()
+	if !on {
+		return nil, fmt.Errorf("%w: Go needs Engine.Run", ErrClosed)
+	}
+	options = append(options, Queue(w.localQueue()), MaxAttempts(1), MaxCrashes(1))
+	var j Job
+	if err := e.build(&j, &NewJob{Kind: name, Options: options, whole: true}); err != nil {
+		return nil, err
+	}
+	if j.State != Ready {
+		return nil, fmt.Errorf("%w options for Go: a function starts at once", ErrInvalid)
+	}
+	// It is born running, so that a crash of this process at any time from now on fails it.
+	c := e.change(j)
+	c.claim(w.session.ID)
+	c.Job.Version = j.Version
+	w.mu.Lock()
+	w.locals[j.ID] = localFunc{name, fn}
+	w.mu.Unlock()
+	existing, err := e.inserter.insert(ctx, e, []Job{c.Job})
+	if err != nil || existing[0] != nil {
+		w.dropLocal(j.ID)
+		if err == nil {
+			existing[0].Duplicate = true
+			return existing[0], nil
+		}
+		return nil, err
+	}
+	w.dispatch([]Job{c.Job})
+	return &c.Job, nil
+}
+
+// local returns the handler of a function of this process.
+func (w *worker) local(id ID) Handler {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l, ok := w.locals[id]
+	if !ok {
+		return nil
+	}
+	return func(ctx context.Context, _ *Run) (json.RawMessage, error) { return nil, l.fn(ctx) }
+}
+
+func (w *worker) dropLocal(id ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.locals, id)
+}
+
+// localKinds names the functions of this process. The caller holds w.mu.
+func (w *worker) localKinds() []string {
+	var kinds []string
+	for _, l := range w.locals {
+		kinds = append(kinds, l.kind)
+	}
+	return kinds
+}
+
+func (r *Run) isLocal() bool { return r.pool.queue == r.worker.localQueue() }
+
+func noHandler(_ context.Context, run *Run) (json.RawMessage, error) {
+	what := "no handler"
+	if run.cleanUp {
+		what = "no clean-up hook"
+	}
+	return nil, fmt.Errorf("%w %q: this worker has %s for it", ErrNoHandler, run.kind, what)
+}

@@ -1,0 +1,201 @@
+package errand
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Store keeps jobs. It is the seam between the engine, which decides, and a database,
+// which remembers: apart from Claim, a store computes nothing and never changes a job of
+// its own accord. Package storetest holds the contract as a test suite.
+//
+// Every method that writes takes a batch and is atomic: it is done whole or not at all.
+// An error means "unknown": the write may have been committed. The engine then asks
+// again, and each write is safe to repeat: Insert by the job's ID, Swap by its version,
+// Claim because whatever was claimed for a session without its knowledge is found by
+// List and handed back.
+//
+// Times come from the store's clock, see Pulse.Now. Times given to a store are UTC in
+// whole microseconds, and come back so. The methods are called by any number of
+// goroutines. A store keeps no reference to the slices in what it is given and its
+// callers change none in what it returns.
+type Store interface {
+	// Insert adds jobs. The answer has one element per job: nil where it was inserted, else
+	// the job that was already there: one with the same ID, or else the holder of its
+	// unique key, in the store or earlier in the same call. A key whose holder's
+	// UniqueUntil has passed (by the store's clock) is taken from that holder. For each ID
+	// in Job.After it keeps a link, marked at once if that job has ended or is not there.
+	Insert(ctx context.Context, jobs []Job) ([]*Job, error)
+
+	// Get returns those of the jobs that are there, in the order of ids.
+	Get(ctx context.Context, ids []ID) ([]Job, error)
+
+	// List returns one page of the jobs that match, the last inserted first, without
+	// counting the others.
+	List(ctx context.Context, q Query) (Page, error)
+
+	// Entries returns up to limit entries of a job's log with Seq > after, oldest first.
+	Entries(ctx context.Context, id ID, after int64, limit int) ([]Entry, error)
+
+	// Swap writes changes: each only if the stored version is still Change.Was. The answer
+	// has one element per change. One call names a job at most once. With a change
+	// it stores the entries, of which it keeps the newest [MaxLogLines] of type EntryLog
+	// and the newest [MaxEntries] of all, drops the links that Change.Unblocks
+	// names, and marks the links to a job that it moves to an ended state or deletes.
+	// A deleted job's log and its own links go with it.
+	Swap(ctx context.Context, changes []Change) ([]Swapped, error)
+
+	// Claim is the one transition inside a store. First it wakes jobs: up to MaxWake
+	// scheduled ones whose Due has come become Ready (version+1), the earliest first. Then,
+	// lane after lane, it takes up to Lane.Limit ready jobs of the lane's queue and kinds, in
+	// the order of priority (higher first), Due (earlier first), insertion; and makes each
+	// Running for the session: Worker and Started set, Token, Attempt and Version one
+	// up. Two calls at the same time never take the same job.
+	Claim(ctx context.Context, c Claim) (Claimed, error)
+
+	// Unblocked returns up to limit jobs with marked links, each with the jobs behind these
+	// links. A link whose job is there and has not ended (it was retried) is left out.
+	Unblocked(ctx context.Context, limit int) ([]Unblocked, error)
+
+	// Orphans returns up to limit running jobs whose session has lapsed or is not there.
+	Orphans(ctx context.Context, limit int) ([]Job, error)
+
+	// Beat writes the session, alive for another Session.Lease from now by the store's
+	// clock, or removes it if Lease is 0; and answers what has become of its runs.
+	// Sessions that lapsed more than an hour ago are removed on the way.
+	Beat(ctx context.Context, s Session, runs []Lease) (Pulse, error)
+
+	// Sessions returns the worker sessions, the newest first, lapsed ones included.
+	Sessions(ctx context.Context) ([]Session, error)
+
+	// Prune removes up to limit ended jobs whose Expires has passed by the store's clock,
+	// with their logs. Jobs with a link to them stay. It returns how many it removed.
+	Prune(ctx context.Context, limit int) (int, error)
+
+	// Stats counts jobs by queue, kind and state, without scanning them where it can.
+	// The counts come sorted by queue, kind and state (as in States); none is zero.
+	Stats(ctx context.Context) ([]Count, error)
+
+	// Close releases what the store holds. Calls under way may fail.
+	Close() error
+}
+
+// MaxWake is how many due jobs one Claim wakes at most.
+const MaxWake = 1000
+
+// Change is one job as it should become, beside what it was. The verbs of the state
+// machine (state.go) make changes; [Store.Swap] writes them.
+type Change struct {
+	Job      Job     // with Version one above Was, unless nothing changed
+	Was      int64   // the version that was read
+	From     State   // the state that was read
+	Entries  []Entry // to append to its log
+	Unblocks []ID    // links that this change has used up
+	Delete   bool    // remove the job instead
+
+	now       time.Time
+	retention Retention
+}
+
+// Swapped is the outcome of one change.
+type Swapped int8
+
+// The outcomes of a change.
+const (
+	Written Swapped = iota // the change is stored
+	Stale                  // the job has another version by now, or is gone: nothing was written
+	Taken                  // another job holds the unique key that this change would take: nothing was written
+)
+
+// Claim asks for work.
+type Claim struct {
+	Session uuid.UUID
+	Lanes   []Lane
+}
+
+// Lane is a share of a claim: up to Limit jobs of one queue and of the given kinds.
+type Lane struct {
+	Queue string
+	Kinds []string
+	Limit int
+}
+
+// Claimed is what a claim got.
+type Claimed struct {
+	Jobs []Job     // in the order in which they should start
+	Next time.Time // earliest Due of all jobs that are still scheduled; zero if there is none
+}
+
+// Lease names one run: what its worker believes to hold.
+type Lease struct {
+	ID    ID
+	Token int64
+}
+
+// Session is one start of a worker process.
+type Session struct {
+	ID      uuid.UUID
+	Host    string
+	PID     int
+	Version string         // of errand
+	Started time.Time      // by the store's clock, as far as the worker knows it
+	Lease   time.Duration  // how long it stays alive without a heartbeat
+	Expires time.Time      // set by the store
+	Queues  map[string]int // concurrency by queue
+	Kinds   []string       // the kinds it handles
+	Running int            // runs under way at the last heartbeat
+	Refused int64          // writes refused so far because the lease was lost
+}
+
+// Pulse is the answer to a heartbeat.
+type Pulse struct {
+	Now time.Time // the store's clock
+	// Changed holds the job, as stored, behind each lease that needs attention: it is no
+	// longer running, runs under another token, or has a Want. Of a job that is
+	// gone only the ID is set.
+	Changed []Job
+}
+
+// Link is one job that another waits for, with its state; "" if it is gone.
+type Link struct {
+	ID    ID
+	State State
+}
+
+// Unblocked is a job with those of its links that have ended.
+type Unblocked struct {
+	Job   Job
+	Links []Link
+}
+
+// Query selects jobs. Empty fields select all; several values in one field mean "any of
+// these".
+type Query struct {
+	States []State
+	Kinds  []string
+	Queues []string
+	Tag    string
+	Worker uuid.UUID // ran or runs it last
+	Cursor string    // Page.Next of the page before
+	Limit  int       // 1 to MaxPage; 0 means 100
+}
+
+// MaxPage is the largest Query.Limit.
+const MaxPage = 1000
+
+// Page is one page of a list.
+type Page struct {
+	Jobs []Job
+	Next string // Query.Cursor of the following page; "" if there is none
+}
+
+// Count is a number of jobs. OldestReady is the earliest Due among the ready ones.
+type Count struct {
+	Queue       string
+	Kind        string
+	State       State
+	Jobs        int64
+	OldestReady time.Time
+}

@@ -1,0 +1,618 @@
+package errand
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// worker is the part of an engine that works: the session, its runs, and the loops that fetch
+// jobs, write what becomes of them, send heartbeats and look after what others left behind.
+type worker struct {
+	e       *Engine
+	session Session
+	base    context.Context // of all runs
+	writer  writer
+
+	refused  atomic.Int64
+	finished atomic.Int64 // runs that came back so far
+	prefetch atomic.Int64 // how many jobs to claim beyond the free slots, of each queue
+
+	nextDue   atomic.Int64 // a scheduled job becomes due (µs, this process's clock); 0: see the last claim
+	abandoned bool         // of drain: some runs did not return
+	unsure    bool         // of the fetcher: a claim failed, it may have got jobs that nobody here knows of
+
+	wakeFetch chan struct{} // holds one; see hint
+	wakeCare  chan struct{} // holds one: some job may be unblocked
+
+	mu      sync.Mutex
+	state   workerState
+	runs    map[ID]*Run
+	pools   map[string]*pool
+	returns chan struct{}        // closed and replaced whenever a run has come back, while draining
+	perKind map[string]int       // runs by kind
+	late    map[ID]chan struct{} // runs that lost their job and have not returned; closed when they do
+	locals  map[ID]localFunc
+}
+
+type workerState int
+
+const (
+	workerIdle workerState = iota
+	workerOn
+	workerDraining
+	workerOff
+)
+
+// pool runs the jobs of one queue.
+type pool struct {
+	queue    string
+	slots    int
+	work     chan *Run
+	inFlight atomic.Int64 // runs that were claimed and have not come back
+	workers  atomic.Int64 // goroutines
+	more     atomic.Bool  // the store may have ready jobs for it
+}
+
+// maxPrefetch bounds the jobs claimed ahead.
+const maxPrefetch = 1000
+
+func newWorker(e *Engine) *worker {
+	w := &worker{
+		e:         e,
+		base:      context.Background(),
+		wakeFetch: make(chan struct{}, 1),
+		wakeCare:  make(chan struct{}, 1),
+		runs:      map[ID]*Run{},
+		pools:     map[string]*pool{},
+		perKind:   map[string]int{},
+		late:      map[ID]chan struct{}{},
+		locals:    map[ID]localFunc{},
+	}
+	w.writer.init(w)
+	return w
+}
+
+// Run works on the jobs of this process's kinds until ctx ends, and then shuts down in stages: it stops
+// claiming; hands back what it claimed ahead; lets running jobs finish for
+// Config.ShutdownGrace; ends the contexts of the others with [ErrShutdown], so that they save a
+// checkpoint and are handed back; and abandons, with a log line each, those that have not returned
+// after Config.StopGrace: these are run again elsewhere once the lease has lapsed. An engine runs once.
+func (e *Engine) Run(ctx context.Context) error {
+	w := e.worker
+	w.mu.Lock()
+	if w.state != workerIdle {
+		w.mu.Unlock()
+		return fmt.Errorf("%w again: Run was called before", ErrClosed)
+	}
+	w.session = w.newSession()
+	w.state = workerOn
+	w.mu.Unlock()
+	if err := w.beat(ctx); err != nil {
+		w.setState(workerOff)
+		return fmt.Errorf("start worker session: %w", err)
+	}
+	e.log.Info("worker started", "session", w.session.ID, "kinds", len(e.Kinds()))
+	loops, stop := context.WithCancel(context.Background())
+	defer stop()
+	var wg sync.WaitGroup
+	fetching := make(chan struct{})
+	wg.Go(func() {
+		defer close(fetching)
+		w.fetchLoop(ctx)
+	})
+	wg.Go(func() { w.beatLoop(loops) })
+	wg.Go(func() { w.careLoop(loops) })
+	wg.Go(func() { w.writer.loop(loops) })
+	<-ctx.Done()
+	<-fetching
+	w.setState(workerDraining)
+	w.drain()
+	stop()
+	wg.Wait()
+	return w.leave()
+}
+
+func (w *worker) setState(s workerState) {
+	w.mu.Lock()
+	w.state = s
+	w.mu.Unlock()
+}
+
+func (w *worker) newSession() Session {
+	host, _ := os.Hostname()
+	return Session{
+		ID: uuid.New(), Host: host, PID: os.Getpid(), Version: w.e.config.Version,
+		Lease: w.e.config.Lease, Queues: w.e.config.Queues,
+	}
+}
+
+// hint wakes the fetcher.
+func (w *worker) hint() {
+	select {
+	case w.wakeFetch <- struct{}{}:
+	default:
+	}
+}
+
+// ready notes that a queue has a job to claim.
+func (w *worker) ready(queue string) {
+	p := w.pool(queue)
+	if p == nil {
+		return
+	}
+	if !p.more.Load() {
+		p.more.Store(true)
+	}
+	if p.inFlight.Load() < int64(p.slots) {
+		w.hint()
+	}
+}
+
+// inserted is called for each job that this process has inserted.
+func (w *worker) inserted(j *Job) {
+	switch j.State {
+	case Ready:
+		w.ready(j.Queue)
+	case Scheduled:
+		w.scheduled(j.Due)
+	}
+}
+
+// pool returns the pool of a queue, nil if this process does not work on it.
+func (w *worker) pool(queue string) *pool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state != workerOn {
+		return nil
+	}
+	p := w.pools[queue]
+	if p != nil {
+		return p
+	}
+	slots, ok := w.e.config.Queues[queue]
+	local := strings.HasPrefix(queue, localPrefix)
+	switch {
+	case local && queue != w.localQueue():
+		return nil
+	case local:
+		slots = 1000
+	case w.e.config.Queues == nil:
+		slots = w.e.config.Concurrency
+	case !ok || slots < 1:
+		return nil
+	}
+	p = &pool{queue: queue, slots: slots, work: make(chan *Run, slots+maxPrefetch)}
+	p.more.Store(true)
+	w.pools[queue] = p
+	return p
+}
+
+// beatLoop sends heartbeats three times a lease. One that fails is repeated sooner.
+func (w *worker) beatLoop(ctx context.Context) {
+	every := w.e.config.Lease / 3
+	next := every
+	for sleep(ctx, next) {
+		next = every
+		if err := w.beat(ctx); err != nil && ctx.Err() == nil {
+			w.e.log.Warn("heartbeat failed", "error", err)
+			next = every / 5
+		}
+	}
+}
+
+func (w *worker) beat(ctx context.Context) (err error) {
+	w.mu.Lock()
+	runs := slices.Collect(maps.Values(w.runs))
+	w.mu.Unlock()
+	leases := make([]Lease, len(runs))
+	for i, r := range runs {
+		leases[i] = Lease{r.id, r.token}
+	}
+	s := w.session
+	s.Running, s.Refused, s.Kinds = len(runs), w.refused.Load(), w.e.Kinds()
+	sent := time.Now()
+	if s.Started.IsZero() {
+		s.Started = timestamp(sent)
+	}
+	defer w.e.observe("Beat", len(leases), &err)()
+	pulse, err := w.e.store.Beat(ctx, s, leases)
+	if err != nil {
+		return err
+	}
+	took := time.Since(sent)
+	w.e.offset.Store(int64(pulse.Now.Sub(sent.Add(took / 2))))
+	if took > time.Second || w.e.offset.Load() < int64(time.Millisecond) && w.e.offset.Load() > -int64(time.Millisecond) {
+		w.e.offset.Store(0) // too inexact, or as good as none
+	}
+	w.session.Started = s.Started
+	for i := range pulse.Changed {
+		w.told(&pulse.Changed[i])
+	}
+	return nil
+}
+
+// told brings the news of a job to its run, if it runs here.
+func (w *worker) told(job *Job) {
+	w.mu.Lock()
+	r := w.runs[job.ID]
+	w.mu.Unlock()
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	switch {
+	case r.over || job.Version != 0 && job.Version <= r.job.Version:
+		r.mu.Unlock()
+	case r.owns(job):
+		r.job = *job
+		r.tell()
+		r.mu.Unlock()
+	default:
+		r.mu.Unlock()
+		w.lost(r, job)
+	}
+}
+
+// owns reports whether the job, as stored, is still this run's.
+func (r *Run) owns(job *Job) bool {
+	return job.State == Running && job.Worker == r.worker.session.ID && job.Token == r.token
+}
+
+// lost ends a run whose job, as stored now, is no longer its own.
+func (w *worker) lost(r *Run, job *Job) {
+	cause := ErrLeaseLost
+	if job.State == Cancelled || job.CleanUp == CleanUpDue && !r.cleanUp {
+		cause = ErrTerminated
+	}
+	w.disown(r, cause)
+}
+
+// disown ends a run that goes on without its job.
+func (w *worker) disown(r *Run, cause error) {
+	r.mu.Lock()
+	if r.over {
+		r.mu.Unlock()
+		return
+	}
+	returned := r.out != nil
+	r.lose(cause)
+	r.mu.Unlock()
+	w.mu.Lock()
+	if !returned && !r.back {
+		w.late[r.id] = make(chan struct{})
+	}
+	w.mu.Unlock()
+	w.remove(r)
+}
+
+// remove forgets a run that is over.
+func (w *worker) remove(r *Run) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.runs[r.id] != r {
+		return
+	}
+	delete(w.runs, r.id)
+	if s := r.job.State; s == "" || s.Ended() {
+		delete(w.locals, r.id)
+	}
+	if w.perKind[r.kind]--; w.perKind[r.kind] <= 0 {
+		delete(w.perKind, r.kind)
+	}
+	if w.returns != nil {
+		close(w.returns)
+		w.returns = nil
+	}
+}
+
+// refuse counts a write that came too late.
+func (w *worker) refuse(r *Run) {
+	w.refused.Add(1)
+	w.e.log.Warn("write refused: the lease is lost", "job", r.id, "token", r.token)
+	if o := w.e.config.Observer; o != nil {
+		o.Refused(Lease{r.id, r.token})
+	}
+}
+
+// returned takes the outcome of a run whose handler came back.
+func (w *worker) returned(r *Run, result json.RawMessage, err error) {
+	w.finished.Add(1)
+	cause := context.Cause(r.ctx)
+	r.settle(outcome{result: result, err: err, cause: cause})
+	r.cancel(context.Canceled)
+	w.mu.Lock()
+	r.back = true
+	if late := w.late[r.id]; late != nil && w.runs[r.id] != r {
+		close(late)
+		delete(w.late, r.id)
+	}
+	w.mu.Unlock()
+	w.writer.room()
+	p := r.pool
+	left := p.inFlight.Add(-1)
+	if p.more.Load() && left <= int64(p.slots)+w.prefetch.Load()/2 {
+		w.hint()
+	}
+}
+
+// settle notes the outcome of a run and has it written.
+func (r *Run) settle(o outcome) {
+	w := r.worker
+	r.mu.Lock()
+	if r.over || r.out != nil {
+		late := r.over
+		r.mu.Unlock()
+		if late && !errors.Is(o.cause, ErrTerminated) {
+			w.refuse(r)
+		}
+		return
+	}
+	if o.err != nil {
+		o.delay = r.retryDelay(o.err)
+		if r.isLocal() && (o.cause == ErrShutdown) {
+			o.err, o.cause = Permanent(fmt.Errorf("this function ran once, in a process that has shut down: %w", o.err)), nil
+		}
+	}
+	r.out = &o
+	r.mu.Unlock()
+	w.write(r)
+}
+
+// retryDelay asks the retry policy, which is the user's code.
+func (r *Run) retryDelay(err error) (d time.Duration) {
+	policy := r.worker.e.handlings.get(r.kind).Retry
+	if policy == nil {
+		policy = r.worker.e.config.Retry
+	}
+	job := r.job
+	defer func() {
+		if p := recover(); p != nil {
+			r.worker.e.log.Error("retry policy panicked", "kind", job.Kind, "panic", p)
+			d = time.Minute
+		}
+	}()
+	return max(policy(&job, err), 0)
+}
+
+// abandon settles a run whose handler ignores its timeout. The goroutine keeps its slot.
+func (w *worker) abandon(r *Run) {
+	r.mu.Lock()
+	late := r.out == nil && !r.over
+	r.mu.Unlock()
+	if late {
+		w.e.log.Error("run ignores its timeout: its job goes on without it", "job", r.id, "kind", r.kind)
+		r.settle(outcome{err: ErrTimeout, cause: ErrTimeout})
+	}
+}
+
+// careLoop does what any process may do at any time: rescue orphans, unblock waiting
+// jobs, prune, and find queues.
+func (w *worker) careLoop(ctx context.Context) {
+	every := min(max(w.e.config.Lease/6, 50*time.Millisecond), 5*time.Second)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wakeCare:
+			w.unblock(ctx)
+			sleep(ctx, 10*time.Millisecond) // under load, take several together
+			continue
+		case <-timer.C:
+			timer.Reset(jitter(every))
+		}
+		w.unblock(ctx)
+		w.rescue(ctx)
+		w.prune(ctx)
+		w.discover(ctx)
+	}
+}
+
+func (w *worker) warn(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		w.e.log.Warn(what, "error", err)
+	}
+}
+
+func (w *worker) rescue(ctx context.Context) {
+	jobs, err := w.e.store.Orphans(ctx, 1000)
+	w.warn(ctx, "cannot look for orphaned jobs", err)
+	if len(jobs) == 0 {
+		return
+	}
+	changes := make([]Change, len(jobs))
+	for i, j := range jobs {
+		c := w.e.change(j)
+		c.rescue()
+		changes[i] = *c
+	}
+	done, err := w.e.swap(ctx, changes)
+	w.warn(ctx, "cannot rescue orphaned jobs", err)
+	for i := range done {
+		if done[i] == Written {
+			w.e.log.Warn("job rescued from a lost worker", "job", jobs[i].ID, "kind", jobs[i].Kind,
+				"session", jobs[i].Worker, "state", changes[i].Job.State)
+		}
+	}
+}
+
+// awaitLate waits until an earlier run of the same job in this process, which has lost it, has
+// returned; for a lease at most. A clean-up must not overtake what it cleans up.
+func (w *worker) awaitLate(r *Run) {
+	w.mu.Lock()
+	late := w.late[r.id]
+	w.mu.Unlock()
+	if late == nil {
+		return
+	}
+	select {
+	case <-late:
+	case <-time.After(w.e.config.Lease):
+	case <-r.ctx.Done():
+	}
+}
+
+// care has the care loop look for unblocked jobs.
+func (w *worker) care() {
+	select {
+	case w.wakeCare <- struct{}{}:
+	default:
+	}
+}
+
+// unblock tells waiting jobs what has ended, until there is nothing to tell.
+func (w *worker) unblock(ctx context.Context) {
+	for {
+		found, err := w.e.store.Unblocked(ctx, 1000)
+		w.warn(ctx, "cannot look for unblocked jobs", err)
+		if len(found) == 0 {
+			return
+		}
+		changes := make([]Change, len(found))
+		for i, u := range found {
+			c := w.e.change(u.Job)
+			c.unblock(u.Links)
+			changes[i] = *c
+		}
+		if _, err := w.e.swap(ctx, changes); err != nil {
+			w.warn(ctx, "cannot unblock jobs", err)
+			return
+		}
+	}
+}
+
+func (w *worker) prune(ctx context.Context) {
+	for {
+		n, err := w.e.store.Prune(ctx, 1000)
+		w.warn(ctx, "cannot prune", err)
+		if n < 1000 {
+			return
+		}
+	}
+}
+
+// discover finds queues that others have put jobs into, if this process works on all.
+func (w *worker) discover(ctx context.Context) {
+	if w.e.config.Queues != nil {
+		return
+	}
+	counts, err := w.e.store.Stats(ctx)
+	w.warn(ctx, "cannot look for queues", err)
+	for _, c := range counts {
+		if c.State == Ready || c.State == Scheduled {
+			w.ready(c.Queue)
+		}
+	}
+}
+
+// drain brings the runs under way to an end, in stages.
+func (w *worker) drain() {
+	c := &w.e.config
+	w.handBack()
+	if n := w.await(c.ShutdownGrace); n > 0 {
+		w.e.log.Info("shutting down: interrupting jobs", "running", n)
+		w.each(func(r *Run) { r.cancel(ErrShutdown) })
+		w.await(c.StopGrace)
+	}
+	w.each(func(r *Run) {
+		w.e.log.Error("shutting down: job abandoned, it does not return; it is run again once the lease has lapsed",
+			"job", r.id, "kind", r.kind)
+		w.abandoned = true
+		w.disown(r, ErrShutdown)
+	})
+}
+
+func (w *worker) each(do func(*Run)) {
+	w.mu.Lock()
+	runs := slices.Collect(maps.Values(w.runs))
+	w.mu.Unlock()
+	for _, r := range runs {
+		do(r)
+	}
+}
+
+// handBack returns the jobs that were claimed ahead and have not started.
+func (w *worker) handBack() {
+	w.mu.Lock()
+	pools := slices.Collect(maps.Values(w.pools))
+	w.mu.Unlock()
+	for _, p := range pools {
+		for empty := false; !empty; {
+			select {
+			case r := <-p.work:
+				r.cancel(ErrShutdown)
+				w.returned(r, nil, ErrShutdown)
+			default:
+				empty = true
+			}
+		}
+	}
+}
+
+// await waits until no run is left, for d at most, and returns how many are.
+func (w *worker) await(d time.Duration) int {
+	deadline := time.NewTimer(max(d, 0))
+	defer deadline.Stop()
+	for {
+		w.mu.Lock()
+		n := len(w.runs)
+		ch := make(chan struct{})
+		w.returns = ch
+		w.mu.Unlock()
+		if n == 0 {
+			return 0
+		}
+		select {
+		case <-ch:
+		case <-deadline.C:
+			return n
+		}
+	}
+}
+
+// leave gives back what was claimed for the session without its knowledge, and removes it.
+func (w *worker) leave() error {
+	w.mu.Lock()
+	w.state = workerOff
+	for _, p := range w.pools {
+		close(p.work)
+	}
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	w.handBackStrays(ctx)
+	if w.abandoned {
+		return nil // its session must lapse: the goroutines are still at work
+	}
+	s := w.session
+	s.Lease = 0
+	if _, err := w.e.store.Beat(ctx, s, nil); err != nil {
+		return fmt.Errorf("end worker session: %w", err)
+	}
+	w.e.log.Info("worker stopped", "session", s.ID)
+	return nil
+}
+
+// sleep waits for d and reports true, or for the end of ctx and reports false.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,304 @@
+package errand
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// writer stores what runs have to say: outcomes and checkpoints as soon as the write
+// before has returned, progress and log lines every reportEvery. One swap takes all there is.
+// Each write names the version that the run knows; one that meets another version reads the job
+// again, and either goes on (somebody asked for a pause, say) or learns that the lease is lost.
+type writer struct {
+	w      *worker
+	signal chan struct{} // holds one
+
+	mu       sync.Mutex
+	space    sync.Cond // of mu: the queue has shrunk
+	queue    []*Run    // each once, see Run.queued
+	reports  []*Run    // have progress or log lines to write
+	stopping bool
+}
+
+const (
+	reportEvery = 200 * time.Millisecond
+	// maxUnwritten bounds how many finished runs may wait for their write: when so many do, slots
+	// wait too. At a crash at most about so many jobs run again.
+	maxUnwritten = 2000
+	writeBatch   = 1000
+)
+
+func (wr *writer) init(w *worker) {
+	wr.w = w
+	wr.signal = make(chan struct{}, 1)
+	wr.space.L = &wr.mu
+}
+
+// write has what r has to say written at once.
+func (w *worker) write(r *Run) {
+	wr := &w.writer
+	wr.mu.Lock()
+	if !r.queued {
+		r.queued = true
+		wr.queue = append(wr.queue, r)
+	}
+	wr.mu.Unlock()
+	select {
+	case wr.signal <- struct{}{}:
+	default:
+	}
+}
+
+// report has what r has to say written within reportEvery.
+func (w *worker) report(r *Run) {
+	wr := &w.writer
+	wr.mu.Lock()
+	defer wr.mu.Unlock()
+	if wr.reports = append(wr.reports, r); len(wr.reports) == 1 {
+		time.AfterFunc(reportEvery, wr.flushReports)
+	}
+}
+
+func (wr *writer) flushReports() {
+	wr.mu.Lock()
+	due := wr.reports
+	wr.reports = nil
+	wr.mu.Unlock()
+	for _, r := range due {
+		wr.w.write(r)
+	}
+}
+
+// room waits until the queue is short enough for one more.
+func (wr *writer) room() {
+	wr.mu.Lock()
+	for len(wr.queue) >= maxUnwritten && !wr.stopping {
+		wr.space.Wait()
+	}
+	wr.mu.Unlock()
+}
+
+func (wr *writer) loop(ctx context.Context) {
+	defer func() {
+		wr.mu.Lock()
+		wr.stopping = true
+		wr.mu.Unlock()
+		wr.space.Broadcast()
+	}()
+	failures := 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wr.signal:
+		}
+		for batch := wr.take(); len(batch) > 0; batch = wr.take() {
+			if err := wr.flush(ctx, batch); err != nil {
+				failures++
+				wr.w.warn(ctx, "cannot store what became of jobs; trying again", err)
+				if !sleep(ctx, jitter(min(20*time.Millisecond<<min(failures, 8), 2*time.Second))) {
+					return
+				}
+				continue
+			}
+			failures = 0
+		}
+	}
+}
+
+func (wr *writer) take() []*Run {
+	wr.mu.Lock()
+	defer wr.mu.Unlock()
+	n := min(len(wr.queue), writeBatch)
+	batch := slices.Clone(wr.queue[:n])
+	rest := copy(wr.queue, wr.queue[n:])
+	clear(wr.queue[rest:])
+	wr.queue = wr.queue[:rest]
+	for _, r := range batch {
+		r.queued = false
+	}
+	wr.space.Broadcast()
+	return batch
+}
+
+// writing is what a flush writes of one run.
+type writing struct {
+	run     *Run
+	change  *Change
+	report  report
+	saves   []chan error
+	arming  chan error
+	settled bool
+}
+
+// flush writes a batch in one swap. After an error everything is queued again.
+func (wr *writer) flush(ctx context.Context, batch []*Run) (err error) {
+	e := wr.w.e
+	var writings []writing
+	var changes []Change
+	for _, r := range batch {
+		if wg := r.prepare(); wg.change != nil {
+			writings = append(writings, wg)
+			changes = append(changes, *wg.change)
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	done, err := wr.swap(ctx, changes)
+	if err != nil {
+		for i := range writings {
+			writings[i].redo()
+		}
+		return err
+	}
+	var stale []writing
+	ended := false
+	for i := range writings {
+		if done[i] != Written {
+			stale = append(stale, writings[i])
+			continue
+		}
+		writings[i].written()
+		e.announce(&changes[i])
+		ended = ended || changes[i].Job.State.Ended()
+	}
+	if ended {
+		wr.w.care()
+	}
+	return wr.resolve(ctx, stale)
+}
+
+func (wr *writer) swap(ctx context.Context, changes []Change) (done []Swapped, err error) {
+	defer wr.w.e.observe("Swap", len(changes), &err)()
+	return wr.w.e.store.Swap(ctx, changes)
+}
+
+// prepare takes what the run has to say and makes a change of it.
+func (r *Run) prepare() writing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return writing{}
+	}
+	wg := writing{run: r, report: r.pending, saves: r.saves, arming: r.arming, settled: r.out != nil}
+	r.pending, r.saves, r.arming, r.dirty = report{}, nil, nil, false
+	c := r.worker.e.change(r.job)
+	if wg.arming != nil {
+		c.arm()
+	}
+	c.report(wg.report)
+	if wg.settled {
+		c.settle(*r.out)
+	}
+	if !c.changed() {
+		wg.answer(nil)
+		return writing{}
+	}
+	wg.change = c
+	return wg
+}
+
+func (wg *writing) answer(err error) {
+	for _, s := range wg.saves {
+		s <- err
+	}
+	if wg.arming != nil {
+		wg.arming <- err
+	}
+}
+
+// written brings the run up to what is stored.
+func (wg *writing) written() {
+	r := wg.run
+	r.mu.Lock()
+	r.job = wg.change.Job
+	wg.answer(nil)
+	if wg.settled {
+		r.over = true
+	}
+	r.mu.Unlock()
+	if wg.settled {
+		r.worker.remove(r)
+	}
+}
+
+// redo gives back what could not be written, and queues it again.
+func (wg *writing) redo() {
+	r := wg.run
+	r.mu.Lock()
+	if r.over {
+		wg.answer(ErrLeaseLost)
+		r.mu.Unlock()
+		return
+	}
+	p := &r.pending
+	if p.progress == nil {
+		p.progress = wg.report.progress
+	}
+	if p.checkpoint == nil {
+		p.checkpoint = wg.report.checkpoint
+	}
+	p.lines = append(wg.report.lines, p.lines...)
+	r.saves = append(wg.saves, r.saves...)
+	r.arming = wg.arming
+	r.mu.Unlock()
+	r.worker.write(r)
+}
+
+// resolve reads the jobs again whose version had moved on.
+func (wr *writer) resolve(ctx context.Context, stale []writing) error {
+	if len(stale) == 0 {
+		return nil
+	}
+	ids := make([]ID, len(stale))
+	for i := range stale {
+		ids[i] = stale[i].run.id
+	}
+	jobs, err := wr.w.e.store.Get(ctx, ids)
+	if err != nil {
+		for i := range stale {
+			stale[i].redo()
+		}
+		return err
+	}
+	now := make(map[ID]*Job, len(jobs))
+	for i := range jobs {
+		now[jobs[i].ID] = &jobs[i]
+	}
+	for i := range stale {
+		job := now[stale[i].run.id]
+		if job == nil {
+			job = &Job{ID: stale[i].run.id}
+		}
+		stale[i].met(job)
+	}
+	return nil
+}
+
+// met decides about a write that met another version of the job.
+func (wg *writing) met(job *Job) {
+	r, w := wg.run, wg.run.worker
+	want := &wg.change.Job
+	switch {
+	case job.Version == want.Version && job.Token == want.Token && job.State == want.State &&
+		job.Entries == want.Entries && job.Ended.Equal(want.Ended):
+		// It is this very write: it was committed and its reply was lost.
+		wg.written()
+		w.e.announce(wg.change)
+	case r.owns(job):
+		r.mu.Lock()
+		if !r.over {
+			r.job = *job
+			r.tell()
+		}
+		r.mu.Unlock()
+		wg.redo()
+	default:
+		w.refuse(r)
+		wg.answer(ErrLeaseLost)
+		w.lost(r, job)
+	}
+}
