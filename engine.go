@@ -289,7 +289,7 @@ func (e *Engine) act(ctx context.Context, id ID, reason string, verb func(*Chang
 		if err != nil {
 			return nil, err
 		}
-		c := e.change(*job)
+		c := e.change(job)
 		if err := verb(c, by); err != nil {
 			return nil, err
 		}
@@ -313,9 +313,9 @@ func (e *Engine) act(ctx context.Context, id ID, reason string, verb func(*Chang
 }
 
 // change begins a change of a job as of now.
-func (e *Engine) change(j Job) *Change {
-	c := j.change(e.now())
-	c.retention = e.config.Retention
+func (e *Engine) change(j *Job) *Change {
+	c := new(Change)
+	c.begin(j, e.now(), e.config.Retention)
 	return c
 }
 

@@ -252,7 +252,8 @@ func (w *worker) handBackStrays(ctx context.Context) {
 			return
 		}
 		var changes []Change
-		for _, j := range page.Jobs {
+		for i := range page.Jobs {
+			j := &page.Jobs[i]
 			w.mu.Lock()
 			known := w.runs[j.ID] != nil
 			w.mu.Unlock()

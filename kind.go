@@ -48,12 +48,12 @@ func (k *Kind[A, R]) Enqueue(ctx context.Context, e *Engine, args A, options ...
 	if err != nil {
 		return nil, err
 	}
-	return &Handle[R]{Job: jobs[0], engine: e}, nil
+	return &Handle[R]{Job: &jobs[0], engine: e}, nil
 }
 
 // Handle is an enqueued job in the hand of who enqueued it. The Job in it is as it was when it was enqueued.
 type Handle[R any] struct {
-	Job
+	*Job
 	engine *Engine
 }
 

@@ -37,13 +37,12 @@ func (e *Engine) Go(ctx context.Context, name string, fn func(ctx context.Contex
 		return nil, fmt.Errorf("%w options for Go: a function starts at once", ErrInvalid)
 	}
 	// It is born running, so that a crash of this process at any time from now on fails it.
-	c := e.change(j)
-	c.claim(w.session.ID)
-	c.Job.Version = j.Version
+	j.claim(w.session.ID, j.Created)
+	j.Version = 1
 	w.mu.Lock()
 	w.locals[j.ID] = localFunc{name, fn}
 	w.mu.Unlock()
-	existing, err := e.inserter.insert(ctx, e, []Job{c.Job})
+	existing, err := e.inserter.insert(ctx, e, []Job{j})
 	if err != nil || existing[0] != nil {
 		w.dropLocal(j.ID)
 		if err == nil {
@@ -52,8 +51,8 @@ func (e *Engine) Go(ctx context.Context, name string, fn func(ctx context.Contex
 		}
 		return nil, err
 	}
-	w.dispatch([]Job{c.Job})
-	return &c.Job, nil
+	w.dispatch([]Job{j})
+	return &j, nil
 }
 
 // local returns the handler of a function of this process.

@@ -305,7 +305,10 @@ func (m *memory) swap(c *Change, now time.Time) Swapped {
 	}
 	m.unlink(r, c.Unblocks)
 	r.log(c.Entries)
-	m.set(r, &c.Job)
+	was := r.job.State
+	r.job = c.Job
+	r.job.Duplicate = false
+	m.moved(r, was)
 	return Written
 }
 
@@ -331,16 +334,13 @@ func (m *memory) hold(r *record, next *Job, now time.Time) bool {
 	return true
 }
 
-// set stores the next value of a job, and keeps the lines, counts and links true.
-func (m *memory) set(r *record, next *Job) {
-	was := r.job.State
-	r.job = *next
-	r.job.Duplicate = false
-	if was != next.State {
+// moved keeps the lines, counts and links true after a job has changed.
+func (m *memory) moved(r *record, was State) {
+	if is := r.job.State; was != is {
 		r.lane.counts[stateIndex(was)]--
-		r.lane.counts[stateIndex(next.State)]++
-		if next.State.Ended() {
-			m.mark(next.ID)
+		r.lane.counts[stateIndex(is)]++
+		if is.Ended() {
+			m.mark(r.job.ID)
 		}
 	}
 	m.place(r)
@@ -435,9 +435,8 @@ func (m *memory) wake(now time.Time) {
 		if !ok || p.r.job.Due.After(now) {
 			return
 		}
-		c := p.r.job.change(now)
-		c.wake()
-		m.set(p.r, &c.Job)
+		p.r.job.wake()
+		m.moved(p.r, Scheduled)
 	}
 }
 
@@ -448,6 +447,11 @@ func (m *memory) claim(got *Claimed, session uuid.UUID, l Lane, now time.Time) {
 			lanes = append(lanes, x)
 		}
 	}
+	ready := 0
+	for _, x := range lanes {
+		ready += x.ready.len()
+	}
+	got.Jobs = slices.Grow(got.Jobs, min(ready, l.Limit))
 	for range l.Limit {
 		var best *lane
 		var first place
@@ -460,13 +464,12 @@ func (m *memory) claim(got *Claimed, session uuid.UUID, l Lane, now time.Time) {
 			return
 		}
 		r := first.r
-		c := r.job.change(now)
-		c.claim(session)
+		r.job.claim(session, now)
 		if r.job.UniqueScope == UntilStarted && m.holders[r.job.Unique] == r {
 			delete(m.holders, r.job.Unique)
 		}
-		m.set(r, &c.Job)
-		got.Jobs = append(got.Jobs, c.Job)
+		m.moved(r, Ready)
+		got.Jobs = append(got.Jobs, r.job)
 	}
 }
 

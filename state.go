@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // This file is the state machine: every change of a job but a claim and a wake (which
@@ -36,9 +38,9 @@ type Retention struct {
 	Cancelled time.Duration // default 7 days
 }
 
-// change begins a change of j as of now, which is cut to the precision of stored times.
-func (j Job) change(now time.Time) *Change {
-	return &Change{Job: j, Was: j.Version, From: j.State, now: timestamp(now)}
+// begin makes c a change of j as of now, which is cut to the precision of stored times.
+func (c *Change) begin(j *Job, now time.Time, r Retention) {
+	c.Job, c.Was, c.From, c.now, c.retention = *j, j.Version, j.State, timestamp(now), r
 }
 
 // timestamp is t as stores keep it.
@@ -296,7 +298,7 @@ func (c *Change) settle(o outcome) {
 	case o.err == nil:
 		c.succeed(o.result)
 	case j.Want == Cancelled && j.CleanUp != CleanUpDue:
-		if !isStop {
+		if !isStop && !errors.As(o.err, &snooze) {
 			c.attemptFailed(o)
 		}
 		c.endCancelled()
@@ -387,11 +389,11 @@ func (c *Change) rescue() {
 	text := fmt.Sprintf("the worker was lost: session %s no longer sends heartbeats (%d of %d)", j.Worker, j.Crashes, limit)
 	c.entry(EntryAttempt, slog.LevelError, text, nil)
 	switch {
+	case j.Want == Cancelled && j.CleanUp != CleanUpDue:
+		c.endCancelled()
 	case j.Crashes >= limit:
 		j.Error = fmt.Sprintf("poison: %d workers in a row were lost while they ran this job", j.Crashes)
 		c.end(Failed)
-	case j.Want == Cancelled && j.CleanUp != CleanUpDue:
-		c.endCancelled()
 	default:
 		c.handBack()
 	}
@@ -426,18 +428,18 @@ func (c *Change) unblock(links []Link) {
 }
 
 // claim is what Store.Claim does to one ready job.
-func (c *Change) claim(worker ID) {
-	c.Job.State = Running
-	c.Job.Worker, c.Job.Started = worker, c.now
-	c.Job.Attempt++
-	c.Job.Token++
-	c.touch()
+func (j *Job) claim(worker uuid.UUID, now time.Time) {
+	j.State = Running
+	j.Worker, j.Started = worker, now
+	j.Attempt++
+	j.Token++
+	j.Version++
 }
 
 // wake is what Store.Claim does to one scheduled job whose time has come.
-func (c *Change) wake() {
-	c.Job.State = Ready
-	c.touch()
+func (j *Job) wake() {
+	j.State = Ready
+	j.Version++
 }
 
 // cut makes a text fit to be stored: valid UTF-8 without NUL, at most n bytes.

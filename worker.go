@@ -433,10 +433,9 @@ func (w *worker) rescue(ctx context.Context) {
 		return
 	}
 	changes := make([]Change, len(jobs))
-	for i, j := range jobs {
-		c := w.e.change(j)
-		c.rescue()
-		changes[i] = *c
+	for i := range jobs {
+		changes[i].begin(&jobs[i], w.e.now(), w.e.config.Retention)
+		changes[i].rescue()
 	}
 	done, err := w.e.swap(ctx, changes)
 	w.warn(ctx, "cannot rescue orphaned jobs", err)
@@ -481,10 +480,9 @@ func (w *worker) unblock(ctx context.Context) {
 			return
 		}
 		changes := make([]Change, len(found))
-		for i, u := range found {
-			c := w.e.change(u.Job)
-			c.unblock(u.Links)
-			changes[i] = *c
+		for i := range found {
+			changes[i].begin(&found[i].Job, w.e.now(), w.e.config.Retention)
+			changes[i].unblock(found[i].Links)
 		}
 		if _, err := w.e.swap(ctx, changes); err != nil {
 			w.warn(ctx, "cannot unblock jobs", err)

@@ -20,6 +20,10 @@ type writer struct {
 	queue    []*Run    // each once, see Run.queued
 	reports  []*Run    // have progress or log lines to write
 	stopping bool
+
+	// Of the loop, to be used again and again.
+	writings []writing
+	changes  []Change
 }
 
 const (
@@ -34,6 +38,8 @@ func (wr *writer) init(w *worker) {
 	wr.w = w
 	wr.signal = make(chan struct{}, 1)
 	wr.space.L = &wr.mu
+	wr.writings = make([]writing, 0, writeBatch)
+	wr.changes = make([]Change, writeBatch)
 }
 
 // write has what r has to say written at once.
@@ -126,7 +132,7 @@ func (wr *writer) take() []*Run {
 // writing is what a flush writes of one run.
 type writing struct {
 	run     *Run
-	change  *Change
+	change  *Change // in writer.changes
 	report  report
 	saves   []chan error
 	arming  chan error
@@ -136,14 +142,16 @@ type writing struct {
 // flush writes a batch in one swap. After an error everything is queued again.
 func (wr *writer) flush(ctx context.Context, batch []*Run) (err error) {
 	e := wr.w.e
-	var writings []writing
-	var changes []Change
+	writings, changes := wr.writings[:0], wr.changes[:len(batch)]
+	now := e.now()
 	for _, r := range batch {
-		if wg := r.prepare(); wg.change != nil {
+		if wg, ok := r.prepare(&changes[len(writings)], now); ok {
 			writings = append(writings, wg)
-			changes = append(changes, *wg.change)
 		}
 	}
+	changes = changes[:len(writings)]
+	defer clear(changes)
+	defer clear(writings)
 	if len(changes) == 0 {
 		return nil
 	}
@@ -177,15 +185,16 @@ func (wr *writer) swap(ctx context.Context, changes []Change) (done []Swapped, e
 }
 
 // prepare takes what the run has to say and makes a change of it.
-func (r *Run) prepare() writing {
+func (r *Run) prepare(c *Change, now time.Time) (wg writing, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.over {
-		return writing{}
+		return wg, false
 	}
-	wg := writing{run: r, report: r.pending, saves: r.saves, arming: r.arming, settled: r.out != nil}
+	wg = writing{run: r, change: c, report: r.pending, saves: r.saves, arming: r.arming, settled: r.out != nil}
 	r.pending, r.saves, r.arming, r.dirty = report{}, nil, nil, false
-	c := r.worker.e.change(r.job)
+	*c = Change{}
+	c.begin(&r.job, now, r.worker.e.config.Retention)
 	if wg.arming != nil {
 		c.arm()
 	}
@@ -195,10 +204,9 @@ func (r *Run) prepare() writing {
 	}
 	if !c.changed() {
 		wg.answer(nil)
-		return writing{}
+		return wg, false
 	}
-	wg.change = c
-	return wg
+	return wg, true
 }
 
 func (wg *writing) answer(err error) {

@@ -1,0 +1,104 @@
+// Package errand runs background jobs: work outside the request, that must not be lost.
+//
+// A program defines kinds of jobs, enqueues jobs into a store, and runs them with
+// handlers, which are plain functions:
+//
+//	var Resize = errand.Define[Image, string]("resize", errand.Queue("media"))
+//
+//	e := errand.New(store, nil) // errand.Memory(nil), or sqlite.Open("jobs.db", nil)
+//	Resize.Handle(e, func(ctx context.Context, in Image) (url string, err error) { ... })
+//	go e.Run(ctx) // works until ctx ends, then shuts down in stages
+//
+//	job, err := Resize.Enqueue(ctx, e, Image{"a.png", 320}, errand.In(time.Minute))
+//	url, err := job.Wait(ctx)
+//
+// The same program runs on memory and on one SQLite file, with the same semantics.
+//
+// # Enqueue
+//
+// [Kind.Enqueue] creates one job, [Engine.Enqueue] many at once, all or none. Once it
+// returns without error, the job is stored and will run. Options say how: [Queue],
+// [Priority], [At] and [In], [MaxAttempts], [Timeout], [Unique] and its kin, [After] for
+// serial work, [WithID], [Tags], [Meta], [Retain]. Concurrent enqueues are written together.
+//
+// # Handlers
+//
+// A handler gets its args and a context, and returns a result or an error. An error is
+// retried by the kind's [RetryPolicy] until the job's attempts are used up; [Permanent],
+// [RetryAfter] and [Snooze] say otherwise. A panic, and runtime.Goexit, are errors with a stack.
+// Inside, [Current] gives the run: [Run.Progress], [Run.Save], [Run.Token]; [Logger] a logger
+// whose lines are kept with the job.
+//
+// A job may run more than once: a worker can die after the work and before the record of it.
+// Handlers should be idempotent, or make their effects conditional on the fencing token.
+//
+// # Stopping a run
+//
+// There is one way to stop a run: its context ends, and [context.Cause] says why:
+// [ErrPaused], [ErrCancelled], [ErrTerminated], [ErrShutdown], [ErrTimeout], [ErrLeaseLost].
+// The handler saves where it is and returns the cause:
+//
+//	run := errand.Current(ctx)
+//	row, err := errand.Checkpoint[int](run) // where the last run stopped
+//	for ; row < in.Rows; row++ {
+//		if ctx.Err() != nil {
+//			return run.Stop(row) // saves the checkpoint, returns the cause
+//		}
+//		work(row)
+//		run.Progress(int64(row+1), int64(in.Rows), "")
+//	}
+//	return nil
+//
+// A handler that returns nil although its context has ended has finished its work: the job succeeds.
+// Pause and shutdown cost no attempt. Cancel is cooperative; terminate ends the job at once
+// and disowns the run, whose later writes are refused.
+//
+// # Control
+//
+// [Engine.Pause], [Engine.Resume], [Engine.Cancel], [Engine.Terminate], [Engine.Retry] and
+// [Engine.Delete] act on any job, from any process, with a reason; [WithActor] says who.
+// [Engine.Get], [Engine.List], [Engine.Log], [Engine.Stats] and [Engine.Sessions] look, [Engine.Wait] waits,
+// [Engine.Events] subscribes.
+//
+// # States
+//
+// The table shows what each verb makes of a job in each state. Columns after the eighth are
+// running jobs in special situations: asked to pause, asked to cancel, with a clean-up hook
+// armed, and during that clean-up. "-" means nothing to do, "refused" a [StateError], "."
+// not applicable; "run/pause" is a running job that is asked to pause. A scheduled job becomes
+// ready when it is due, and a ready one running when a worker claims it. "unblock" is the
+// news that a job which it waits for has succeeded, "unblock*" that it has not; "interrupt"
+// a run that returned because of a pause or shutdown.
+//
+//	           scheduled  waiting    ready      running    paused     succeeded  failed     cancelled  run/pause  run/cancel armed      clean-up
+//	pause      paused     paused     paused     run/pause  -          refused    refused    refused    -          refused    run/pause  refused
+//	resume     -          -          -          -          ready      refused    refused    refused    running    refused    -          refused
+//	cancel     cancelled  cancelled  cancelled  run/cancel cancelled  refused    refused    -          run/cancel -          run/cancel -
+//	terminate  cancelled  cancelled  cancelled  cancelled  cancelled  refused    refused    -          cancelled  cancelled  clean-up   -
+//	retry      ready      refused    -          -          refused    ready      ready      ready      -          -          -          -
+//	delete     deleted    deleted    deleted    refused    deleted    deleted    deleted    deleted    refused    refused    refused    refused
+//	unblock    -          ready      -          -          -          -          -          -          -          -          -          -
+//	unblock*   -          cancelled  -          -          -          -          -          -          -          -          -          -
+//	succeed    .          .          .          succeeded  .          .          .          .          succeeded  succeeded  succeeded  cancelled
+//	fail       .          .          .          scheduled  .          .          .          .          paused     cancelled  scheduled  scheduled
+//	fail last  .          .          .          failed     .          .          .          .          failed     cancelled  failed     failed
+//	permanent  .          .          .          failed     .          .          .          .          failed     cancelled  failed     failed
+//	snooze     .          .          .          scheduled  .          .          .          .          paused     cancelled  scheduled  scheduled
+//	time out   .          .          .          scheduled  .          .          .          .          paused     cancelled  scheduled  scheduled
+//	interrupt  .          .          .          ready      .          .          .          .          paused     cancelled  ready      clean-up
+//	rescue     .          .          .          ready      .          .          .          .          paused     cancelled  ready      clean-up
+//	rescue 3rd .          .          .          failed     .          .          .          .          failed     cancelled  failed     failed
+//
+// # Trust
+//
+// Leases belong to worker sessions: a process sends heartbeats, three a lease, and when it
+// falls silent its jobs are given to others. Each claim gives the job a higher fencing token and each change a
+// higher version, and a change is written only to the version it was made from: a worker
+// that comes back from the dead can change nothing. A job under which three workers in a row die
+// is poison and fails.
+//
+// # Stores
+//
+// A [Store] keeps values and decides nothing; the state machine lives in this package.
+// Package storetest is the contract as a test suite. Sub-packages hold the stores for databases.
+package errand
