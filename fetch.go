@@ -193,6 +193,11 @@ func (w *worker) dispatch(jobs []Job) {
 		p := w.pool(j.Queue)
 		r := w.newRun(j, p)
 		w.mu.Lock()
+		if old := w.runs[r.id]; old != nil { // it has lost the job, and the news is still on its way
+			w.mu.Unlock()
+			w.lost(old, j)
+			w.mu.Lock()
+		}
 		w.runs[r.id] = r
 		w.perKind[j.Kind]++
 		w.mu.Unlock()

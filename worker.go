@@ -102,6 +102,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		w.setState(workerOff)
 		return fmt.Errorf("start worker session: %w", err)
 	}
+	for queue := range e.config.Queues {
+		w.pool(queue)
+	}
+	w.discover(ctx)
 	e.log.Info("worker started", "session", w.session.ID, "kinds", len(e.Kinds()))
 	loops, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -272,7 +276,7 @@ func (r *Run) owns(job *Job) bool {
 // lost ends a run whose job, as stored now, is no longer its own.
 func (w *worker) lost(r *Run, job *Job) {
 	cause := ErrLeaseLost
-	if job.State == Cancelled || job.CleanUp == CleanUpDue && !r.cleanUp {
+	if job.State == "" || job.State == Cancelled || job.CleanUp == CleanUpDue && !r.cleanUp {
 		cause = ErrTerminated
 	}
 	w.disown(r, cause)
@@ -588,11 +592,13 @@ func (w *worker) leave() error {
 		close(p.work)
 	}
 	w.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	w.handBackStrays(ctx)
 	if w.abandoned {
 		return nil // its session must lapse: the goroutines are still at work
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if w.unsure {
+		w.handBackStrays(ctx)
 	}
 	s := w.session
 	s.Lease = 0
