@@ -191,13 +191,19 @@ func Backoff(base, limit time.Duration) RetryPolicy {
 // now is the store's time, as far as known.
 func (e *Engine) now() time.Time { return time.Now().Add(time.Duration(e.offset.Load())) }
 
-// observe reports one call of the store when the returned function runs.
-func (e *Engine) observe(method string, jobs int, err *error) func() {
-	if e.config.Observer == nil {
-		return func() {}
+// callStarts returns the time before a call of the store, if anybody wants to know.
+func (e *Engine) callStarts() (start time.Time) {
+	if e.config.Observer != nil {
+		start = time.Now()
 	}
-	start := time.Now()
-	return func() { e.config.Observer.Call(method, jobs, time.Since(start), *err) }
+	return start
+}
+
+// called reports a call of the store.
+func (e *Engine) called(method string, jobs int, start time.Time, err error) {
+	if e.config.Observer != nil {
+		e.config.Observer.Call(method, jobs, time.Since(start), err)
+	}
 }
 
 // Get returns a job as it is now, or [ErrNotFound].
@@ -320,9 +326,8 @@ func (e *Engine) change(j *Job) *Change {
 }
 
 // swap writes changes and tells everybody concerned about those that were written.
-func (e *Engine) swap(ctx context.Context, changes []Change) (done []Swapped, err error) {
-	defer e.observe("Swap", len(changes), &err)()
-	done, err = e.store.Swap(ctx, changes)
+func (e *Engine) swap(ctx context.Context, changes []Change) ([]Swapped, error) {
+	done, err := e.swapQuietly(ctx, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -332,6 +337,13 @@ func (e *Engine) swap(ctx context.Context, changes []Change) (done []Swapped, er
 		}
 	}
 	return done, nil
+}
+
+func (e *Engine) swapQuietly(ctx context.Context, changes []Change) ([]Swapped, error) {
+	start := e.callStarts()
+	done, err := e.store.Swap(ctx, changes)
+	e.called("Swap", len(changes), start, err)
+	return done, err
 }
 
 // wrote makes a written change known in this process, to its run too.

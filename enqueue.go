@@ -220,6 +220,9 @@ type insertBatch struct {
 }
 
 func (in *inserter) insert(ctx context.Context, e *Engine, jobs []Job) ([]*Job, error) {
+	if _, direct := e.store.(*memory); direct { // no commit to share
+		return e.insert(ctx, jobs)
+	}
 	in.mu.Lock()
 	if !in.busy {
 		in.busy = true
@@ -270,9 +273,10 @@ func (in *inserter) pass() {
 	in.busy = false
 }
 
-func (e *Engine) insert(ctx context.Context, jobs []Job) (existing []*Job, err error) {
-	defer e.observe("Insert", len(jobs), &err)()
-	existing, err = e.store.Insert(ctx, jobs)
+func (e *Engine) insert(ctx context.Context, jobs []Job) ([]*Job, error) {
+	start := e.callStarts()
+	existing, err := e.store.Insert(ctx, jobs)
+	e.called("Insert", len(jobs), start, err)
 	if err != nil {
 		return nil, err
 	}

@@ -119,13 +119,14 @@ func (w *worker) fetch(ctx context.Context, all bool) (next time.Time) {
 	return next
 }
 
-func (w *worker) claim(ctx context.Context, lanes []Lane) (got Claimed, err error) {
+func (w *worker) claim(ctx context.Context, lanes []Lane) (Claimed, error) {
 	n := 0
 	for _, l := range lanes {
 		n += l.Limit
 	}
-	defer w.e.observe("Claim", n, &err)()
-	got, err = w.e.store.Claim(ctx, Claim{Session: w.session.ID, Lanes: lanes})
+	start := w.e.callStarts()
+	got, err := w.e.store.Claim(ctx, Claim{Session: w.session.ID, Lanes: lanes})
+	w.e.called("Claim", n, start, err)
 	return got, err
 }
 
@@ -139,7 +140,8 @@ func (w *worker) lanes(all bool) (lanes []Lane, pools []*pool) {
 		lanes = append(lanes, Lane{Queue: p.queue, Kinds: kinds, Limit: min(n, maxPrefetch)})
 		pools = append(pools, p)
 	}
-	for _, p := range w.pools {
+	for _, v := range w.pools.Range {
+		p := v.(*pool)
 		if !all && !p.more.Load() {
 			continue
 		}
@@ -148,7 +150,7 @@ func (w *worker) lanes(all bool) (lanes []Lane, pools []*pool) {
 			continue
 		}
 		p.more.Store(false) // before the claim: whoever enqueues from now on sets it again
-		if p.queue == w.localQueue() {
+		if p.local {
 			add(p, w.localKinds(), room)
 			continue
 		}
@@ -188,23 +190,24 @@ func (w *worker) refill(lanes []Lane, pools []*pool, got []Job) bool {
 
 // dispatch starts runs, or lines them up for the next free slot of their pool.
 func (w *worker) dispatch(jobs []Job) {
+	runs := make([]*Run, len(jobs))
 	for i := range jobs {
-		j := &jobs[i]
-		p := w.pool(j.Queue)
-		r := w.newRun(j, p)
-		w.mu.Lock()
+		runs[i] = w.newRun(&jobs[i])
+	}
+	w.mu.Lock()
+	for i, r := range runs {
 		if old := w.runs[r.id]; old != nil { // it has lost the job, and the news is still on its way
 			w.mu.Unlock()
-			w.lost(old, j)
+			w.lost(old, &jobs[i])
 			w.mu.Lock()
 		}
 		w.runs[r.id] = r
-		w.perKind[j.Kind]++
-		w.mu.Unlock()
-		w.e.bus.publish(Ready, j)
-		r.mu.Lock()
-		r.tell() // it may be asked to stop already
-		r.mu.Unlock()
+		w.perKind[r.kind]++
+	}
+	w.mu.Unlock()
+	for i, r := range runs {
+		w.e.bus.publish(Ready, &jobs[i])
+		p := r.pool
 		inFlight := p.inFlight.Add(1)
 		if n := p.workers.Load(); n < int64(p.slots) && n < inFlight {
 			p.workers.Add(1)
@@ -229,20 +232,23 @@ func (p *pool) serve() {
 	done = true
 }
 
-func (w *worker) newRun(j *Job, p *pool) *Run {
+func (w *worker) newRun(j *Job) *Run {
+	p := w.pool(j.Queue)
 	r := &Run{worker: w, id: j.ID, token: j.Token, kind: j.Kind, args: j.Args, timeout: j.Timeout, pool: p, job: *j, cleanUp: j.CleanUp == CleanUpDue}
 	h := w.e.handlings.get(j.Kind)
 	r.handler = h.Handler
 	if r.cleanUp {
 		r.handler = h.CleanUp
 	}
-	if p.queue == w.localQueue() {
+	if p.local {
 		r.handler = w.local(j.ID)
 	}
 	if r.handler == nil {
 		r.handler = noHandler
 	}
-	r.ctx, r.cancel = context.WithCancelCause(context.WithValue(w.base, runKey{}, r))
+	r.parent = runContext{context.Background(), r}
+	r.ctx, r.cancel = context.WithCancelCause(&r.parent)
+	r.tell() // it may be asked to stop already
 	return r
 }
 

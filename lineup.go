@@ -2,10 +2,11 @@ package errand
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
-// lineup is a priority queue of records. Nearly all pushes come in order, so those stand
+// lineup is a priority queue of records. Nearly all pushes come nearly in order, so those stand
 // in a plain slice and only the others in a heap: push and pop cost next to nothing. A
 // record that leaves stays as a stale place until it is met, or until stale places are
 // the majority.
@@ -41,11 +42,14 @@ func (p place) isStale() bool { return p.stamp != p.r.stamp }
 func (l *lineup) len() int { return len(l.first) - l.head + len(l.others) - l.stale }
 
 func (l *lineup) push(p place) {
-	if n := len(l.first); n == l.head || !p.before(l.first[n-1]) {
-		l.first = append(l.first, p)
-		return
+	i := len(l.first)
+	for i > l.head && p.before(l.first[i-1]) {
+		if i--; len(l.first)-i > 16 {
+			heap.Push(&l.others, p)
+			return
+		}
 	}
-	heap.Push(&l.others, p)
+	l.first = slices.Insert(l.first, i, p)
 }
 
 // left counts a place that has become stale.

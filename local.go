@@ -44,7 +44,9 @@ func (e *Engine) Go(ctx context.Context, name string, fn func(ctx context.Contex
 	w.mu.Unlock()
 	existing, err := e.inserter.insert(ctx, e, []Job{j})
 	if err != nil || existing[0] != nil {
-		w.dropLocal(j.ID)
+		w.mu.Lock()
+		delete(w.locals, j.ID)
+		w.mu.Unlock()
 		if err == nil {
 			existing[0].Duplicate = true
 			return existing[0], nil
@@ -66,12 +68,6 @@ func (w *worker) local(id ID) Handler {
 	return func(ctx context.Context, _ *Run) (json.RawMessage, error) { return nil, l.fn(ctx) }
 }
 
-func (w *worker) dropLocal(id ID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.locals, id)
-}
-
 // localKinds names the functions of this process. The caller holds w.mu.
 func (w *worker) localKinds() []string {
 	var kinds []string
@@ -81,7 +77,7 @@ func (w *worker) localKinds() []string {
 	return kinds
 }
 
-func (r *Run) isLocal() bool { return r.pool.queue == r.worker.localQueue() }
+func (r *Run) isLocal() bool { return r.pool.local }
 
 func noHandler(_ context.Context, run *Run) (json.RawMessage, error) {
 	what := "no handler"

@@ -3,6 +3,7 @@ package errand
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -23,23 +24,41 @@ type Run struct {
 	handler Handler
 	cleanUp bool // this run is the clean-up
 	pool    *pool
-	ctx     context.Context
+	parent  runContext
+	ctx     context.Context // child of parent
 	cancel  context.CancelCauseFunc
 
 	mu      sync.Mutex
 	job     Job // as stored, as far as known
 	pending report
-	saves   []chan error // callers of Save
-	arming  chan error   // waits for the arming of the clean-up hook
-	out     *outcome     // set once the run is over
-	over    bool         // settled, or its lease lost
-	dirty   bool         // in the writer's reports
+	saves   []chan error  // callers of Save
+	arming  chan error    // waits for the arming of the clean-up hook
+	settled bool          // the run came back, or was abandoned,
+	out     outcome       // with this outcome
+	over    bool          // settled, or its lease lost
+	dirty   bool          // in the writer's reports
+	back    bool          // the handler came back
+	gone    chan struct{} // set when the lease was lost before that, and closed by it
 
 	queued bool // in the writer's queue; of writer.mu
-	back   bool // the handler came back; of worker.mu
 }
 
 type runKey struct{}
+
+var errGoexit = errors.New("runtime.Goexit was called")
+
+// runContext is the root of a run's context: it knows the run.
+type runContext struct {
+	context.Context
+	run *Run
+}
+
+func (c *runContext) Value(key any) any {
+	if key == (runKey{}) {
+		return c.run
+	}
+	return c.Context.Value(key)
+}
 
 // Current returns the run that ctx belongs to, or nil outside of one.
 func Current(ctx context.Context) *Run {
@@ -214,10 +233,10 @@ func (r *Run) call() (result json.RawMessage, err error) {
 // handler ends its goroutine. A handler that ignores its timeout is abandoned.
 func (r *Run) execute() {
 	var result json.RawMessage
-	var err error = &panicError{"runtime.Goexit was called", ""}
+	err := errGoexit
 	defer func() {
-		if p, ok := err.(*panicError); ok && p.stack == "" {
-			p.stack = string(debug.Stack())
+		if err == errGoexit {
+			err = &panicError{err.Error(), string(debug.Stack())}
 		}
 		r.worker.returned(r, result, err)
 	}()
@@ -229,7 +248,7 @@ func (r *Run) execute() {
 	if err = r.arm(); err != nil {
 		return
 	}
-	err = &panicError{"runtime.Goexit was called", ""}
+	err = errGoexit
 	if d := r.timeout; d > 0 {
 		w := r.worker
 		timer := time.AfterFunc(d, func() {

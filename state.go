@@ -285,18 +285,25 @@ type outcome struct {
 
 // settle decides what becomes of a job whose run came back. The job must be running.
 func (c *Change) settle(o outcome) {
+	c.touch()
+	c.Job.Crashes = 0
+	if o.err == nil {
+		c.succeed(o.result)
+		return
+	}
+	c.unsuccessful(o)
+}
+
+// unsuccessful decides about a run that came back with an error.
+func (c *Change) unsuccessful(o outcome) {
 	var (
 		permanent permanentError
 		snooze    snoozeError
 		panicked  *panicError
 	)
 	j := &c.Job
-	c.touch()
-	j.Crashes = 0
 	isStop := o.cause != nil && o.cause != ErrTimeout && !errors.As(o.err, &panicked) && !errors.As(o.err, &permanent)
 	switch {
-	case o.err == nil:
-		c.succeed(o.result)
 	case j.Want == Cancelled && j.CleanUp != CleanUpDue:
 		if !isStop && !errors.As(o.err, &snooze) {
 			c.attemptFailed(o)

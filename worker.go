@@ -21,7 +21,6 @@ import (
 type worker struct {
 	e       *Engine
 	session Session
-	base    context.Context // of all runs
 	writer  writer
 
 	refused  atomic.Int64
@@ -38,10 +37,10 @@ type worker struct {
 	mu      sync.Mutex
 	state   workerState
 	runs    map[ID]*Run
-	pools   map[string]*pool
-	returns chan struct{}        // closed and replaced whenever a run has come back, while draining
-	perKind map[string]int       // runs by kind
-	late    map[ID]chan struct{} // runs that lost their job and have not returned; closed when they do
+	pools   sync.Map       // by queue, *pool
+	returns chan struct{}  // closed and replaced whenever a run has come back, while draining
+	perKind map[string]int // runs by kind
+	late    map[ID]*Run    // runs that lost their job and have not returned
 	locals  map[ID]localFunc
 }
 
@@ -57,6 +56,7 @@ const (
 // pool runs the jobs of one queue.
 type pool struct {
 	queue    string
+	local    bool // of the functions of this process
 	slots    int
 	work     chan *Run
 	inFlight atomic.Int64 // runs that were claimed and have not come back
@@ -70,13 +70,11 @@ const maxPrefetch = 1000
 func newWorker(e *Engine) *worker {
 	w := &worker{
 		e:         e,
-		base:      context.Background(),
 		wakeFetch: make(chan struct{}, 1),
 		wakeCare:  make(chan struct{}, 1),
 		runs:      map[ID]*Run{},
-		pools:     map[string]*pool{},
 		perKind:   map[string]int{},
-		late:      map[ID]chan struct{}{},
+		late:      map[ID]*Run{},
 		locals:    map[ID]localFunc{},
 	}
 	w.writer.init(w)
@@ -175,14 +173,13 @@ func (w *worker) inserted(j *Job) {
 
 // pool returns the pool of a queue, nil if this process does not work on it.
 func (w *worker) pool(queue string) *pool {
+	if p, ok := w.pools.Load(queue); ok {
+		return p.(*pool)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.state != workerOn {
 		return nil
-	}
-	p := w.pools[queue]
-	if p != nil {
-		return p
 	}
 	slots, ok := w.e.config.Queues[queue]
 	local := strings.HasPrefix(queue, localPrefix)
@@ -196,10 +193,10 @@ func (w *worker) pool(queue string) *pool {
 	case !ok || slots < 1:
 		return nil
 	}
-	p = &pool{queue: queue, slots: slots, work: make(chan *Run, slots+maxPrefetch)}
+	p := &pool{queue: queue, local: local, slots: slots, work: make(chan *Run, slots+2*maxPrefetch)}
 	p.more.Store(true)
-	w.pools[queue] = p
-	return p
+	actual, _ := w.pools.LoadOrStore(queue, p)
+	return actual.(*pool)
 }
 
 // beatLoop sends heartbeats three times a lease. One that fails is repeated sooner.
@@ -215,7 +212,7 @@ func (w *worker) beatLoop(ctx context.Context) {
 	}
 }
 
-func (w *worker) beat(ctx context.Context) (err error) {
+func (w *worker) beat(ctx context.Context) error {
 	w.mu.Lock()
 	runs := slices.Collect(maps.Values(w.runs))
 	w.mu.Unlock()
@@ -229,8 +226,9 @@ func (w *worker) beat(ctx context.Context) (err error) {
 	if s.Started.IsZero() {
 		s.Started = timestamp(sent)
 	}
-	defer w.e.observe("Beat", len(leases), &err)()
+	start := w.e.callStarts()
 	pulse, err := w.e.store.Beat(ctx, s, leases)
+	w.e.called("Beat", len(leases), start, err)
 	if err != nil {
 		return err
 	}
@@ -256,7 +254,9 @@ func (w *worker) told(job *Job) {
 	}
 	r.mu.Lock()
 	switch {
-	case r.over || job.Version != 0 && job.Version <= r.job.Version:
+	case r.over || r.settled: // its outcome is about to be written: the writer will see
+		r.mu.Unlock()
+	case job.Version != 0 && job.Version <= r.job.Version:
 		r.mu.Unlock()
 	case r.owns(job):
 		r.job = *job
@@ -279,38 +279,39 @@ func (w *worker) lost(r *Run, job *Job) {
 	if job.State == "" || job.State == Cancelled || job.CleanUp == CleanUpDue && !r.cleanUp {
 		cause = ErrTerminated
 	}
-	w.disown(r, cause)
+	w.disown(r, cause, job.State)
 }
 
-// disown ends a run that goes on without its job.
-func (w *worker) disown(r *Run, cause error) {
+// disown ends a run that goes on without its job, which is in state s now.
+func (w *worker) disown(r *Run, cause error, s State) {
 	r.mu.Lock()
 	if r.over {
 		r.mu.Unlock()
 		return
 	}
-	returned := r.out != nil
 	r.lose(cause)
+	if !r.back {
+		r.gone = make(chan struct{})
+		w.mu.Lock()
+		w.late[r.id] = r
+		w.mu.Unlock()
+	}
 	r.mu.Unlock()
 	w.mu.Lock()
-	if !returned && !r.back {
-		w.late[r.id] = make(chan struct{})
-	}
+	w.remove(r, s)
 	w.mu.Unlock()
-	w.remove(r)
 }
 
-// remove forgets a run that is over.
-func (w *worker) remove(r *Run) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// remove forgets a run that is over and has left its job in state s, "" if it is gone. The
+// caller holds w.mu.
+func (w *worker) remove(r *Run, s State) {
+	if s == "" || s.Ended() {
+		delete(w.locals, r.id)
+	}
 	if w.runs[r.id] != r {
 		return
 	}
 	delete(w.runs, r.id)
-	if s := r.job.State; s == "" || s.Ended() {
-		delete(w.locals, r.id)
-	}
 	if w.perKind[r.kind]--; w.perKind[r.kind] <= 0 {
 		delete(w.perKind, r.kind)
 	}
@@ -335,13 +336,17 @@ func (w *worker) returned(r *Run, result json.RawMessage, err error) {
 	cause := context.Cause(r.ctx)
 	r.settle(outcome{result: result, err: err, cause: cause})
 	r.cancel(context.Canceled)
-	w.mu.Lock()
+	r.mu.Lock()
 	r.back = true
-	if late := w.late[r.id]; late != nil && w.runs[r.id] != r {
-		close(late)
-		delete(w.late, r.id)
+	if r.gone != nil {
+		close(r.gone)
+		w.mu.Lock()
+		if w.late[r.id] == r {
+			delete(w.late, r.id)
+		}
+		w.mu.Unlock()
 	}
-	w.mu.Unlock()
+	r.mu.Unlock()
 	w.writer.room()
 	p := r.pool
 	left := p.inFlight.Add(-1)
@@ -354,7 +359,7 @@ func (w *worker) returned(r *Run, result json.RawMessage, err error) {
 func (r *Run) settle(o outcome) {
 	w := r.worker
 	r.mu.Lock()
-	if r.over || r.out != nil {
+	if r.over || r.settled {
 		late := r.over
 		r.mu.Unlock()
 		if late && !errors.Is(o.cause, ErrTerminated) {
@@ -368,7 +373,7 @@ func (r *Run) settle(o outcome) {
 			o.err, o.cause = Permanent(fmt.Errorf("this function ran once, in a process that has shut down: %w", o.err)), nil
 		}
 	}
-	r.out = &o
+	r.out, r.settled = o, true
 	r.mu.Unlock()
 	w.write(r)
 }
@@ -392,7 +397,7 @@ func (r *Run) retryDelay(err error) (d time.Duration) {
 // abandon settles a run whose handler ignores its timeout. The goroutine keeps its slot.
 func (w *worker) abandon(r *Run) {
 	r.mu.Lock()
-	late := r.out == nil && !r.over
+	late := !r.settled && !r.over
 	r.mu.Unlock()
 	if late {
 		w.e.log.Error("run ignores its timeout: its job goes on without it", "job", r.id, "kind", r.kind)
@@ -461,7 +466,7 @@ func (w *worker) awaitLate(r *Run) {
 		return
 	}
 	select {
-	case <-late:
+	case <-late.gone:
 	case <-time.After(w.e.config.Lease):
 	case <-r.ctx.Done():
 	}
@@ -532,7 +537,7 @@ func (w *worker) drain() {
 		w.e.log.Error("shutting down: job abandoned, it does not return; it is run again once the lease has lapsed",
 			"job", r.id, "kind", r.kind)
 		w.abandoned = true
-		w.disown(r, ErrShutdown)
+		w.disown(r, ErrShutdown, Running)
 	})
 }
 
@@ -547,10 +552,8 @@ func (w *worker) each(do func(*Run)) {
 
 // handBack returns the jobs that were claimed ahead and have not started.
 func (w *worker) handBack() {
-	w.mu.Lock()
-	pools := slices.Collect(maps.Values(w.pools))
-	w.mu.Unlock()
-	for _, p := range pools {
+	for _, v := range w.pools.Range {
+		p := v.(*pool)
 		for empty := false; !empty; {
 			select {
 			case r := <-p.work:
@@ -588,8 +591,8 @@ func (w *worker) await(d time.Duration) int {
 func (w *worker) leave() error {
 	w.mu.Lock()
 	w.state = workerOff
-	for _, p := range w.pools {
-		close(p.work)
+	for _, v := range w.pools.Range {
+		close(v.(*pool).work)
 	}
 	w.mu.Unlock()
 	if w.abandoned {

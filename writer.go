@@ -155,7 +155,7 @@ func (wr *writer) flush(ctx context.Context, batch []*Run) (err error) {
 	if len(changes) == 0 {
 		return nil
 	}
-	done, err := wr.swap(ctx, changes)
+	done, err := e.swapQuietly(ctx, changes)
 	if err != nil {
 		for i := range writings {
 			writings[i].redo()
@@ -170,18 +170,24 @@ func (wr *writer) flush(ctx context.Context, batch []*Run) (err error) {
 			continue
 		}
 		writings[i].written()
-		e.announce(&changes[i])
 		ended = ended || changes[i].Job.State.Ended()
+	}
+	wr.w.mu.Lock()
+	for i := range writings {
+		if done[i] == Written && writings[i].settled {
+			wr.w.remove(writings[i].run, changes[i].Job.State)
+		}
+	}
+	wr.w.mu.Unlock()
+	for i := range writings {
+		if done[i] == Written {
+			e.announce(&changes[i])
+		}
 	}
 	if ended {
 		wr.w.care()
 	}
 	return wr.resolve(ctx, stale)
-}
-
-func (wr *writer) swap(ctx context.Context, changes []Change) (done []Swapped, err error) {
-	defer wr.w.e.observe("Swap", len(changes), &err)()
-	return wr.w.e.store.Swap(ctx, changes)
 }
 
 // prepare takes what the run has to say and makes a change of it.
@@ -191,7 +197,7 @@ func (r *Run) prepare(c *Change, now time.Time) (wg writing, ok bool) {
 	if r.over {
 		return wg, false
 	}
-	wg = writing{run: r, change: c, report: r.pending, saves: r.saves, arming: r.arming, settled: r.out != nil}
+	wg = writing{run: r, change: c, report: r.pending, saves: r.saves, arming: r.arming, settled: r.settled}
 	r.pending, r.saves, r.arming, r.dirty = report{}, nil, nil, false
 	*c = Change{}
 	c.begin(&r.job, now, r.worker.e.config.Retention)
@@ -200,7 +206,7 @@ func (r *Run) prepare(c *Change, now time.Time) (wg writing, ok bool) {
 	}
 	c.report(wg.report)
 	if wg.settled {
-		c.settle(*r.out)
+		c.settle(r.out)
 	}
 	if !c.changed() {
 		wg.answer(nil)
@@ -222,15 +228,14 @@ func (wg *writing) answer(err error) {
 func (wg *writing) written() {
 	r := wg.run
 	r.mu.Lock()
-	r.job = wg.change.Job
+	if wg.change.Job.Version > r.job.Version {
+		r.job = wg.change.Job
+	}
 	wg.answer(nil)
 	if wg.settled {
 		r.over = true
 	}
 	r.mu.Unlock()
-	if wg.settled {
-		r.worker.remove(r)
-	}
 }
 
 // redo gives back what could not be written, and queues it again.
@@ -295,6 +300,11 @@ func (wg *writing) met(job *Job) {
 		job.Entries == want.Entries && job.Ended.Equal(want.Ended):
 		// It is this very write: it was committed and its reply was lost.
 		wg.written()
+		if wg.settled {
+			w.mu.Lock()
+			w.remove(r, job.State)
+			w.mu.Unlock()
+		}
 		w.e.announce(wg.change)
 	case r.owns(job):
 		r.mu.Lock()
