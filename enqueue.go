@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -86,6 +87,7 @@ func (e *Engine) build(j *Job, n *NewJob) error {
 		if !json.Valid(j.Args) {
 			return fmt.Errorf("%w args of kind %q: not JSON", ErrInvalid, n.Kind)
 		}
+		j.Args = slices.Clone(j.Args) // the caller may use its buffer again
 	}
 	for _, o := range n.Options {
 		o(j)

@@ -18,15 +18,19 @@ import (
 // List and handed back.
 //
 // Times come from the store's clock, see Pulse.Now. Times given to a store are UTC in
-// whole microseconds, and come back so. The methods are called by any number of
-// goroutines. A store keeps no reference to the slices in what it is given and its
-// callers change none in what it returns.
+// whole microseconds, and come back so; durations are exact. The methods are called by any
+// number of goroutines. A batch belongs to its caller once the call has returned, who may
+// use the slice again; what its elements point to (args, tags, results, entries) is
+// changed by nobody from then on, neither in what a store was given nor in what it returned.
+//
+// The elements of a batch take effect in their order: one may use a unique key that an earlier
+// one has freed. A call whose context has ended writes nothing and returns an error.
 type Store interface {
 	// Insert adds jobs. The answer has one element per job: nil where it was inserted, else
 	// the job that was already there: one with the same ID, or else the holder of its
 	// unique key, in the store or earlier in the same call. A key whose holder's
 	// UniqueUntil has passed (by the store's clock) is taken from that holder. For each ID
-	// in Job.After it keeps a link, marked at once if that job has ended or is not there.
+	// in Job.After it keeps a link, marked at once if that job has ended or is not there (yet).
 	Insert(ctx context.Context, jobs []Job) ([]*Job, error)
 
 	// Get returns those of the jobs that are there, in the order of ids.
@@ -49,14 +53,15 @@ type Store interface {
 
 	// Claim is the one transition inside a store. First it wakes jobs: up to MaxWake
 	// scheduled ones whose Due has come become Ready (version+1), the earliest first. Then,
-	// lane after lane, it takes up to Lane.Limit ready jobs of the lane's queue and kinds, in
+	// lane after lane, it takes up to Lane.Limit ready jobs, whatever their Due, of the lane's queue and kinds, in
 	// the order of priority (higher first), Due (earlier first), insertion; and makes each
 	// Running for the session: Worker and Started set, Token, Attempt and Version one
 	// up. Two calls at the same time never take the same job.
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 
 	// Unblocked returns up to limit jobs with marked links, each with the jobs behind these
-	// links. A link whose job is there and has not ended (it was retried) is left out.
+	// links, in whatever state they are. A link whose job is there and has not ended (it was
+	// retried) is left out, and so is a job without others.
 	Unblocked(ctx context.Context, limit int) ([]Unblocked, error)
 
 	// Orphans returns up to limit running jobs whose session has lapsed or is not there.

@@ -1,0 +1,41 @@
+# What a developer and CI run. Each target says what it does.
+SHELL := /bin/bash
+GO ?= go
+TOOL = $(GO) tool -modfile=tools/go.mod
+DEMO_DIR ?= demo-data
+
+.PHONY: help demo test race lint bench build clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+demo: ## run a CSV import of 34,000 rows with a page to look at
+	@$(GO) build -o bin/backoffice ./examples/backoffice
+	@examples/backoffice/demo.sh bin/backoffice $(DEMO_DIR)
+
+test: ## all tests
+	@echo "Running all tests (about two minutes; real processes, real SIGKILL)."
+	$(GO) test -timeout 10m ./...
+	cd bench && $(GO) test -timeout 5m ./...
+
+race: ## all tests with the race detector
+	@echo "Running all tests with the race detector (about four minutes)."
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
+
+lint: ## vet, staticcheck, formatting, go.mod
+	@echo "Checking the code: vet, staticcheck, gofumpt, go mod tidy."
+	$(GO) vet ./... && cd bench && $(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofumpt would change: $$out"; exit 1; }
+	$(GO) mod tidy -diff
+	cd bench && $(GO) mod tidy -diff
+
+bench: ## errand beside its peers, about half an hour; ARGS are flags of bench (-h lists them)
+	@echo "Measuring errand beside its peers."
+	cd bench && $(GO) run . $(ARGS)
+
+build: ## the binary, into bin/
+	$(GO) build -o bin/errand ./cmd/errand
+
+clean: ## remove what the other targets made
+	rm -rf bin $(DEMO_DIR)
