@@ -97,9 +97,7 @@ func (e *Engine) build(j *Job, n *NewJob) error {
 		j.Due = now
 	}
 	j.Blocked = len(j.After)
-	c := Change{Job: *j, now: now}
-	c.enter()
-	j.State = c.Job.State
+	j.enter(now)
 	return j.validate()
 }
 

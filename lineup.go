@@ -49,6 +49,10 @@ func (l *lineup) push(p place) {
 			return
 		}
 	}
+	if i == len(l.first) {
+		l.first = append(l.first, p)
+		return
+	}
 	l.first = slices.Insert(l.first, i, p)
 }
 

@@ -120,15 +120,19 @@ func (c *Change) resume(by By) error {
 
 // enter puts a job that has no reason to be paused or running where it belongs.
 func (c *Change) enter() {
-	switch {
-	case c.Job.Blocked > 0:
-		c.Job.State = Waiting
-	case c.Job.Due.After(c.now):
-		c.Job.State = Scheduled
-	default:
-		c.Job.State = Ready
-	}
+	c.Job.enter(c.now)
 	c.touch()
+}
+
+func (j *Job) enter(now time.Time) {
+	switch {
+	case j.Blocked > 0:
+		j.State = Waiting
+	case j.Due.After(now):
+		j.State = Scheduled
+	default:
+		j.State = Ready
+	}
 }
 
 // cancel asks a running job to stop for good, and ends any other.

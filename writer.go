@@ -228,7 +228,7 @@ func (wg *writing) answer(err error) {
 func (wg *writing) written() {
 	r := wg.run
 	r.mu.Lock()
-	if wg.change.Job.Version > r.job.Version {
+	if !wg.settled && wg.change.Job.Version > r.job.Version {
 		r.job = wg.change.Job
 	}
 	wg.answer(nil)
