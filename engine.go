@@ -188,8 +188,9 @@ func Backoff(base, limit time.Duration) RetryPolicy {
 	}
 }
 
-// now is the store's time, as far as known.
-func (e *Engine) now() time.Time { return time.Now().Add(time.Duration(e.offset.Load())) }
+// Now returns the time by the store's clock, as far as this process knows it: by which to judge
+// whether a session has lapsed or a job is due.
+func (e *Engine) Now() time.Time { return time.Now().Add(time.Duration(e.offset.Load())) }
 
 // callStarts returns the time before a call of the store, if anybody wants to know.
 func (e *Engine) callStarts() (start time.Time) {
@@ -311,6 +312,9 @@ func (e *Engine) act(ctx context.Context, id ID, reason string, verb func(*Chang
 		case done[0] == Stale:
 			continue
 		}
+		if c.Delete {
+			e.log.Info("job deleted", "job", id, "kind", job.Kind, "actor", by.Actor)
+		}
 		if c.Delete || c.Job.State.Ended() {
 			e.worker.unblock(ctx)
 		}
@@ -321,7 +325,7 @@ func (e *Engine) act(ctx context.Context, id ID, reason string, verb func(*Chang
 // change begins a change of a job as of now.
 func (e *Engine) change(j *Job) *Change {
 	c := new(Change)
-	c.begin(j, e.now(), e.config.Retention)
+	c.begin(j, e.Now(), e.config.Retention)
 	return c
 }
 

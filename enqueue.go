@@ -71,7 +71,7 @@ func (e *Engine) build(j *Job, n *NewJob) error {
 	if err != nil {
 		return err
 	}
-	now := timestamp(e.now())
+	now := timestamp(e.Now())
 	*j = Job{
 		ID: id, Kind: n.Kind, Queue: "default", Args: n.Args, OnFailure: CancelAfter,
 		MaxAttempts: DefaultMaxAttempts, MaxCrashes: DefaultMaxCrashes,
@@ -123,6 +123,8 @@ func (j *Job) validate() error {
 		}
 	}
 	switch {
+	case !utf8.Valid(j.Args):
+		return bad("args: not UTF-8")
 	case len(j.Args) > MaxArgs:
 		return bad("args of %d bytes: at most %d; store the data elsewhere and pass a reference", len(j.Args), MaxArgs)
 	case j.ID == uuid.Nil:

@@ -443,7 +443,7 @@ func (w *worker) rescue(ctx context.Context) {
 	}
 	changes := make([]Change, len(jobs))
 	for i := range jobs {
-		changes[i].begin(&jobs[i], w.e.now(), w.e.config.Retention)
+		changes[i].begin(&jobs[i], w.e.Now(), w.e.config.Retention)
 		changes[i].rescue()
 	}
 	done, err := w.e.swap(ctx, changes)
@@ -490,7 +490,7 @@ func (w *worker) unblock(ctx context.Context) {
 		}
 		changes := make([]Change, len(found))
 		for i := range found {
-			changes[i].begin(&found[i].Job, w.e.now(), w.e.config.Retention)
+			changes[i].begin(&found[i].Job, w.e.Now(), w.e.config.Retention)
 			changes[i].unblock(found[i].Links)
 		}
 		if _, err := w.e.swap(ctx, changes); err != nil {

@@ -143,7 +143,7 @@ type writing struct {
 func (wr *writer) flush(ctx context.Context, batch []*Run) (err error) {
 	e := wr.w.e
 	writings, changes := wr.writings[:0], wr.changes[:len(batch)]
-	now := e.now()
+	now := e.Now()
 	for _, r := range batch {
 		if wg, ok := r.prepare(&changes[len(writings)], now); ok {
 			writings = append(writings, wg)

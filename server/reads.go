@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/errandhq/errand"
+)
+
+// maxLogBytes bounds one page of a log, roughly; it has one entry at least.
+const maxLogBytes = 4 << 20
+
+type listInput struct {
+	State  []errand.State `query:"state,explode" maxItems:"8" enum:"scheduled,waiting,ready,running,paused,succeeded,failed,cancelled" doc:"Any of these; repeat the parameter"`
+	Kind   []string       `query:"kind,explode" maxItems:"100" doc:"Any of these; repeat the parameter"`
+	Queue  []string       `query:"queue,explode" maxItems:"100" doc:"Any of these; repeat the parameter"`
+	Tag    []string       `query:"tag,explode" maxItems:"1" doc:"Has this tag"`
+	Worker idParam        `query:"worker" doc:"Runs or ran last in this worker session"`
+	Cursor string         `query:"cursor" maxLength:"1000" doc:"The next of the page before"`
+	Limit  int            `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+type pageOutput struct{ Body Page }
+
+type getInput struct {
+	ID          idParam   `path:"id"`
+	Wait        waitParam `query:"wait" doc:"Wait so long, 1m at most, until the job has ended; the answer is the job as it is then"`
+	IfNoneMatch string    `header:"If-None-Match" doc:"ETags; answers 304 if the job has one of them"`
+}
+
+type getOutput struct {
+	Status int
+	ETag   string `header:"ETag"`
+	Body   Job
+}
+
+type logInput struct {
+	ID    idParam   `path:"id"`
+	After int64     `query:"after" minimum:"0" doc:"Only entries with a greater seq"`
+	Limit int       `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+	Wait  waitParam `query:"wait" doc:"Wait so long, 1m at most, for entries while there are none and the job has not ended"`
+}
+
+type (
+	logOutput     struct{ Body Log }
+	statsOutput   struct{ Body Stats }
+	workersOutput struct{ Body Workers }
+	kindsOutput   struct{ Body Kinds }
+)
+
+func (s *Server) registerReads() {
+	get := func(id, path, summary string) huma.Operation {
+		return huma.Operation{OperationID: id, Method: http.MethodGet, Path: Prefix + path, Summary: summary}
+	}
+	handle(s, get("list-jobs", "/jobs", "List jobs, the newest first"), s.list)
+	one := get("get-job", "/jobs/{id}", "Get a job, or wait for its end")
+	one.Responses = map[string]*huma.Response{"304": {Description: "The job has not changed"}}
+	handle(s, one, s.get)
+	handle(s, get("get-log", "/jobs/{id}/log", "Get a part of a job's log, or wait for more of it"), s.getLog)
+	handle(s, get("get-stats", "/stats", "Count the jobs by queue, kind and state"), s.stats)
+	handle(s, get("list-workers", "/workers", "List the worker sessions, the newest first"), s.workers)
+	handle(s, get("list-kinds", "/kinds", "List the kinds that somebody handles"), s.listKinds)
+}
+
+func (s *Server) list(ctx context.Context, in *listInput) (*pageOutput, error) {
+	q := errand.Query{
+		States: in.State, Kinds: in.Kind, Queues: in.Queue,
+		Worker: uuid.UUID(in.Worker), Cursor: in.Cursor, Limit: in.Limit,
+	}
+	if len(in.Tag) > 0 {
+		q.Tag = in.Tag[0]
+	}
+	p, err := s.engine.List(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return &pageOutput{Page{briefs(p.Jobs), p.Next}}, nil
+}
+
+func (s *Server) get(ctx context.Context, in *getInput) (*getOutput, error) {
+	job, err := s.await(ctx, in.ID, in.Wait.Duration, func(j *errand.Job) bool { return j.State.Ended() })
+	if err != nil {
+		return nil, err
+	}
+	out := &getOutput{Status: http.StatusOK, ETag: etag(job)}
+	if matches(in.IfNoneMatch, out.ETag) {
+		out.Status = http.StatusNotModified
+		return out, nil
+	}
+	out.Body = FromJob(job)
+	return out, nil
+}
+
+// etag names one version of one job.
+func etag(j *errand.Job) string {
+	return `"` + j.ID.String() + "." + strconv.FormatInt(j.Version, 10) + `"`
+}
+
+func matches(ifNoneMatch, etag string) bool {
+	for tag := range strings.SplitSeq(ifNoneMatch, ",") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		if tag == "*" || tag == etag {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) getLog(ctx context.Context, in *logInput) (*logOutput, error) {
+	job, err := s.await(ctx, in.ID, in.Wait.Duration, func(j *errand.Job) bool { return j.State.Ended() || j.Entries > in.After })
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.engine.Log(ctx, job.ID, in.After, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	size, all := 0, len(entries) < in.Limit
+	for i := range entries {
+		size += len(entries[i].Text) + len(entries[i].Attrs)
+		if i > 0 && size > maxLogBytes {
+			entries, all = entries[:i], false
+			break
+		}
+	}
+	out := &logOutput{Log{Entries: fromEntries(entries), After: in.After}}
+	if n := len(entries); n > 0 {
+		out.Body.After = entries[n-1].Seq
+	}
+	out.Body.Ended = job.State.Ended() && all
+	return out, nil
+}
+
+func (s *Server) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
+	counts, err := s.engine.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &statsOutput{Stats{fromCounts(counts)}}, nil
+}
+
+func (s *Server) workers(ctx context.Context, _ *struct{}) (*workersOutput, error) {
+	sessions, err := s.engine.Sessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &workersOutput{Workers{make([]Session, len(sessions))}}
+	now := time.Now()
+	for i := range sessions {
+		out.Body.Workers[i] = fromSession(&sessions[i], now)
+	}
+	return out, nil
+}
+
+func (s *Server) listKinds(ctx context.Context, _ *struct{}) (*kindsOutput, error) {
+	sessions, err := s.engine.Sessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kinds := map[string]*Kind{}
+	kind := func(name string) *Kind {
+		if kinds[name] == nil {
+			kinds[name] = &Kind{Name: name}
+		}
+		return kinds[name]
+	}
+	for _, name := range s.engine.Kinds() {
+		kind(name).Here = true
+	}
+	now := time.Now()
+	for _, x := range sessions {
+		if x.Expires.After(now) {
+			for _, name := range x.Kinds {
+				kind(name).Workers++
+			}
+		}
+	}
+	out := &kindsOutput{Kinds{Kinds: []Kind{}}}
+	for _, k := range kinds {
+		out.Body.Kinds = append(out.Body.Kinds, *k)
+	}
+	slices.SortFunc(out.Body.Kinds, func(a, b Kind) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
