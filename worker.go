@@ -408,7 +408,7 @@ func (w *worker) abandon(r *Run) {
 // careLoop does what any process may do at any time: rescue orphans, unblock waiting
 // jobs, prune, and find queues.
 func (w *worker) careLoop(ctx context.Context) {
-	every := min(max(w.e.config.Lease/6, 50*time.Millisecond), 5*time.Second)
+	every := min(max(w.e.config.Lease/10, 50*time.Millisecond), 3*time.Second)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
