@@ -29,7 +29,7 @@ type Run struct {
 	cancel  context.CancelCauseFunc
 
 	mu      sync.Mutex
-	job     Job // as stored, as far as known
+	job     *Job // as stored, as far as known; what it points to never changes
 	pending report
 	saves   []chan error  // callers of Save
 	arming  chan error    // waits for the arming of the clean-up hook
@@ -73,7 +73,7 @@ func (r *Run) Job() Job {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.job
+	return *r.job
 }
 
 // Token returns the run's fencing token. It grows with every claim of the job, so that a

@@ -259,7 +259,8 @@ func (w *worker) told(job *Job) {
 	case job.Version != 0 && job.Version <= r.job.Version:
 		r.mu.Unlock()
 	case r.owns(job):
-		r.job = *job
+		stored := *job
+		r.job = &stored
 		r.tell()
 		r.mu.Unlock()
 	default:
@@ -384,7 +385,7 @@ func (r *Run) retryDelay(err error) (d time.Duration) {
 	if policy == nil {
 		policy = r.worker.e.config.Retry
 	}
-	job := r.job
+	job := *r.job
 	defer func() {
 		if p := recover(); p != nil {
 			r.worker.e.log.Error("retry policy panicked", "kind", job.Kind, "panic", p)

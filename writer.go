@@ -200,7 +200,7 @@ func (r *Run) prepare(c *Change, now time.Time) (wg writing, ok bool) {
 	wg = writing{run: r, change: c, report: r.pending, saves: r.saves, arming: r.arming, settled: r.settled}
 	r.pending, r.saves, r.arming, r.dirty = report{}, nil, nil, false
 	*c = Change{}
-	c.begin(&r.job, now, r.worker.e.config.Retention)
+	c.begin(r.job, now, r.worker.e.config.Retention)
 	if wg.arming != nil {
 		c.arm()
 	}
@@ -229,7 +229,8 @@ func (wg *writing) written() {
 	r := wg.run
 	r.mu.Lock()
 	if !wg.settled && wg.change.Job.Version > r.job.Version {
-		r.job = wg.change.Job
+		stored := wg.change.Job
+		r.job = &stored
 	}
 	wg.answer(nil)
 	if wg.settled {
@@ -309,7 +310,7 @@ func (wg *writing) met(job *Job) {
 	case r.owns(job):
 		r.mu.Lock()
 		if !r.over {
-			r.job = *job
+			r.job = job
 			r.tell()
 		}
 		r.mu.Unlock()
