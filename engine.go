@@ -17,7 +17,8 @@ import (
 // Config configures an [Engine]. The zero value works, and is fast.
 type Config struct {
 	// Queues says how many jobs of each queue this process runs at once. Nil means every queue there
-	// is, Concurrency jobs of each.
+	// is, Concurrency jobs of each. (A few more may be seen running: jobs claimed ahead, and those that
+	// have come back and are about to be written.)
 	Queues map[string]int
 	// Concurrency is the limit of a queue that Queues does not name, if Queues is nil.
 	// Default 100.

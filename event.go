@@ -3,8 +3,10 @@ package errand
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,12 +14,14 @@ import (
 
 // Event says that a job has changed in this process: it was enqueued (From is ""), moved from
 // one state to another, was deleted (Job.State is ""), or changed within its state, such
-// as by progress. The waking of a due job is no event of its own.
+// as by progress. The waking of a due job is no event of its own. Where several act on one job at the
+// same time, events may come in another order than the changes: Job.Version tells.
 type Event struct {
 	From State
 	Job  Job
-	// Missed is how many events the subscriber lost just before this one because it read
-	// too slowly. What they said can be seen from the jobs themselves.
+	// Missed is how many events the subscriber lost after the one before because it read too
+	// slowly; an event that has it has no Job. What they said can be seen from the
+	// jobs themselves.
 	Missed int
 }
 
@@ -30,7 +34,13 @@ type bus struct {
 	audience atomic.Int32 // subscribers and waiters
 	mu       sync.Mutex
 	subs     map[*subscriber]bool
-	waiters  map[ID][]chan<- *Job
+	waiters  map[ID][]*waiter
+}
+
+// waiter waits for a job to be so.
+type waiter struct {
+	so  func(*Job) bool
+	met chan *Job // holds one
 }
 
 type subscriber struct {
@@ -53,12 +63,15 @@ func (b *bus) publish(from State, job *Job) {
 	for s := range b.subs {
 		s.offer(from, job)
 	}
-	if job.State == "" || job.State.Ended() {
-		for _, w := range b.waiters[job.ID] {
-			ended := *job
-			w <- &ended // holds one, gets one
+	for _, w := range b.waiters[job.ID] {
+		if job.State != "" && !w.so(job) {
+			continue
 		}
-		delete(b.waiters, job.ID)
+		found := *job
+		select {
+		case w.met <- &found:
+		default: // it has been told before
+		}
 	}
 }
 
@@ -76,8 +89,7 @@ func (s *subscriber) offer(from State, job *Job) {
 		s.missed++
 		return
 	}
-	s.events = append(s.events, Event{From: from, Job: *job, Missed: s.missed})
-	s.missed = 0
+	s.events = append(s.events, Event{From: from, Job: *job})
 	select {
 	case s.signal <- struct{}{}:
 	default:
@@ -126,68 +138,76 @@ func (s *subscriber) take() []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	events := s.events
-	s.events = nil
+	if s.missed > 0 {
+		events = append(events, Event{Missed: s.missed})
+	}
+	s.events, s.missed = nil, 0
 	return events
 }
 
 // Wait waits until the job has ended, in whatever process, and returns it. One that failed or
 // was cancelled comes with a *[FailedError].
 func (e *Engine) Wait(ctx context.Context, id ID) (*Job, error) {
-	ended := make(chan *Job, 1)
-	b := &e.bus
-	b.mu.Lock()
-	if b.waiters == nil {
-		b.waiters = map[ID][]chan<- *Job{}
+	job, err := e.WaitFor(ctx, id, func(j *Job) bool { return j.State.Ended() })
+	if err == nil && job.State != Succeeded {
+		err = &FailedError{*job}
 	}
-	b.waiters[id] = append(b.waiters[id], ended)
-	b.audience.Add(1)
-	b.mu.Unlock()
-	defer b.unwait(id, ended)
+	return job, err
+}
+
+// WaitFor waits until a job is so, in whatever process, and returns it. What is so only for a moment may be
+// missed. The function must be quick and may be called at the same time from several goroutines.
+func (e *Engine) WaitFor(ctx context.Context, id ID, so func(*Job) bool) (*Job, error) {
+	w := &waiter{so: so, met: make(chan *Job, 1)}
+	e.bus.wait(id, w)
+	defer e.bus.unwait(id, w)
 	for pause := 25 * time.Millisecond; ; pause = min(2*pause, e.config.Poll) {
 		job, err := e.Get(ctx, id)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			select {
-			case job := <-ended: // it ended, and was pruned since
-				return outcomeOf(job)
+			case job := <-w.met: // it was so, and has been pruned since
+				return job, gone(job)
 			default:
 			}
 			return nil, err
 		case err != nil && ctx.Err() != nil:
 			return nil, err
-		case err == nil && job.State.Ended():
-			return outcomeOf(job)
+		case err == nil && so(job):
+			return job, nil
 		}
 		select {
-		case job := <-ended:
-			return outcomeOf(job)
-		case <-time.After(jitter(pause)): // another process may have ended it
+		case job := <-w.met:
+			return job, gone(job)
+		case <-time.After(jitter(pause)): // another process may have changed it
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-func outcomeOf(job *Job) (*Job, error) {
-	switch job.State {
-	case Succeeded:
-		return job, nil
-	case "":
-		return nil, ErrNotFound
+func gone(job *Job) error {
+	if job.State == "" {
+		return fmt.Errorf("%w: %s", ErrNotFound, job.ID)
 	}
-	return job, &FailedError{*job}
+	return nil
 }
 
-func (b *bus) unwait(id ID, w chan<- *Job) {
+func (b *bus) wait(id ID, w *waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiters == nil {
+		b.waiters = map[ID][]*waiter{}
+	}
+	b.waiters[id] = append(b.waiters[id], w)
+	b.audience.Add(1)
+}
+
+func (b *bus) unwait(id ID, w *waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.audience.Add(-1)
-	var others []chan<- *Job
-	for _, o := range b.waiters[id] {
-		if o != w {
-			others = append(others, o)
-		}
-	}
+	others := slices.DeleteFunc(b.waiters[id], func(o *waiter) bool { return o == w })
 	if len(others) == 0 {
 		delete(b.waiters, id)
 	} else {

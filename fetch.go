@@ -10,7 +10,6 @@ import (
 func (w *worker) fetchLoop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var speed rate
 	var deadline time.Time
 	for {
 		select {
@@ -19,7 +18,6 @@ func (w *worker) fetchLoop(ctx context.Context) {
 		case <-w.wakeFetch:
 		case <-timer.C:
 		}
-		w.prefetch.Store(w.ahead(speed.per(w.finished.Load(), time.Now())))
 		all := !time.Now().Before(deadline)
 		next := w.fetch(ctx, all)
 		if all {
@@ -88,6 +86,7 @@ func (r *rate) per(count int64, now time.Time) float64 {
 // clock; zero if there is none.
 func (w *worker) fetch(ctx context.Context, all bool) (next time.Time) {
 	for ctx.Err() == nil {
+		w.prefetch.Store(w.ahead(w.speed.per(w.finished.Load(), time.Now())))
 		lanes, pools := w.lanes(all)
 		if len(lanes) == 0 {
 			return next

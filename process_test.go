@@ -3,6 +3,7 @@ package errand_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -113,6 +114,23 @@ func (l *lab) signal(cmd *exec.Cmd, s syscall.Signal) {
 	}
 }
 
+// freeze stops a worker with SIGSTOP while it does not hold the file's write lock, which
+// it would keep. (Holding the lock ourselves is how we know.)
+func (l *lab) freeze(cmd *exec.Cmd) {
+	l.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(l.dir, "jobs.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)")
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin()
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	l.signal(cmd, syscall.SIGSTOP)
+}
+
 // until waits for the job to be so.
 func (l *lab) until(id errand.ID, within time.Duration, what string, ok func(*errand.Job) bool) *errand.Job {
 	l.Helper()
@@ -147,7 +165,7 @@ func TestStoppedWorker(t *testing.T) {
 	first := l.worker(2 * time.Second)
 	j := l.until(job.ID, 20*time.Second, "running", running(1))
 	stopped := j.Worker
-	l.signal(first, syscall.SIGSTOP)
+	l.freeze(first)
 	l.worker(2 * time.Second)
 	l.until(job.ID, 30*time.Second, "run by another", func(j *errand.Job) bool {
 		return running(2)(j) && j.Worker != stopped && j.Crashes == 0 // a new checkpoint: not poison

@@ -140,7 +140,7 @@ func (c *Change) cancel(by By) error {
 	switch {
 	case c.Job.State == Cancelled || c.cancelling():
 		return nil
-	case c.Job.State.Ended():
+	case c.Job.State.Ended() && !c.leftovers():
 		return c.refuse("cancel", "it is over")
 	}
 	c.act("cancel", by)
@@ -155,9 +155,9 @@ func (c *Change) cancel(by By) error {
 // is refused because the version has moved on.
 func (c *Change) terminate(by By) error {
 	switch {
-	case c.Job.State == Cancelled || c.Job.CleanUp == CleanUpDue:
+	case c.Job.State == Cancelled || c.cancelling() && c.Job.CleanUp == CleanUpDue:
 		return nil
-	case c.Job.State.Ended():
+	case c.Job.State.Ended() && !c.leftovers():
 		return c.refuse("terminate", "it is over")
 	}
 	c.act("terminate", by)
@@ -166,12 +166,18 @@ func (c *Change) terminate(by By) error {
 	return nil
 }
 
+// leftovers reports whether the job failed with work done that its clean-up hook can roll back.
+func (c *Change) leftovers() bool {
+	return c.Job.State == Failed && c.Job.CleanUp == CleanUpArmed
+}
+
 // endCancelled ends a job whose cancellation was asked for, by way of its clean-up hook
 // if one is armed: that is a run of its own, with its own attempts.
 func (c *Change) endCancelled() {
 	if c.Job.CleanUp == CleanUpArmed {
 		c.Job.CleanUp = CleanUpDue
 		c.Job.Attempt, c.Job.Crashes, c.Job.Blocked = 0, 0, 0
+		c.Job.Ended, c.Job.Expires = time.Time{}, time.Time{}
 		c.Job.Due = c.now
 		c.Job.State = Ready
 		c.touch()

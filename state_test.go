@@ -64,6 +64,7 @@ var columns = []struct {
 	{"run/pause", Job{State: Running, Attempt: 1, Want: Paused}},
 	{"run/cancel", Job{State: Running, Attempt: 1, Want: Cancelled}},
 	{"armed", Job{State: Running, Attempt: 1, CleanUp: CleanUpArmed}},
+	{"failed/a", Job{State: Failed, Ended: t0, CleanUp: CleanUpArmed}},
 	{"clean-up", Job{State: Running, Attempt: 1, Want: Cancelled, CleanUp: CleanUpDue}},
 }
 

@@ -29,6 +29,7 @@ type worker struct {
 
 	nextDue   atomic.Int64 // a scheduled job becomes due (µs, this process's clock); 0: see the last claim
 	abandoned bool         // of drain: some runs did not return
+	speed     rate         // of the fetcher: how fast runs come back
 	unsure    bool         // of the fetcher: a claim failed, it may have got jobs that nobody here knows of
 
 	wakeFetch chan struct{} // holds one; see hint
