@@ -108,7 +108,14 @@ func TestConcurrencyLimits(t *testing.T) {
 		if _, err := last.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Second)
+		begin := time.Now()
+		job, err := tight.Enqueue(t.Context(), e, 0, errand.Priority(-1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := job.Wait(t.Context()); err != nil || time.Since(begin) > 10*time.Second {
+			t.Errorf("the limited kind took %s more, %v", time.Since(begin), err)
+		}
 		if mostLimited.Load() != 2 || mostAll.Load() > 5 || mostAll.Load() < 3 {
 			t.Errorf("ran %d of the limited kind and %d of the other at once; want 2, and 3 to 5", mostLimited.Load(), mostAll.Load())
 		}

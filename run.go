@@ -23,6 +23,7 @@ type Run struct {
 	timeout time.Duration
 	handler Handler
 	cleanUp bool // this run is the clean-up
+	limited bool // the kind has a limit of its own
 	pool    *pool
 	parent  runContext
 	ctx     context.Context // child of parent
@@ -178,8 +179,8 @@ func encodeCheckpoint(v any) (json.RawMessage, error) {
 func (r *Run) log(l line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.pending.lines) >= MaxLogLines { // only the newest are kept anyway
-		r.pending.lines = append(r.pending.lines[:0], r.pending.lines[1:]...)
+	if n := len(r.pending.lines); n >= 2*MaxLogLines { // only the newest are kept anyway
+		r.pending.lines = append(r.pending.lines[:0], r.pending.lines[n-MaxLogLines:]...)
 	}
 	r.pending.lines = append(r.pending.lines, l)
 	r.markDirty()

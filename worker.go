@@ -317,6 +317,10 @@ func (w *worker) remove(r *Run, s State) {
 	if w.perKind[r.kind]--; w.perKind[r.kind] <= 0 {
 		delete(w.perKind, r.kind)
 	}
+	if r.limited { // its kind may have kept jobs from being claimed
+		r.pool.more.Store(true)
+		w.hint()
+	}
 	if w.returns != nil {
 		close(w.returns)
 		w.returns = nil
