@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/sqlite"
 	"github.com/errandhq/errand/storetest"
 )
 
@@ -43,6 +45,16 @@ func TestFaultyStore(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { testFaultyStore(t, seed, errand.Memory(nil)) })
 		})
 	}
+	t.Run("sqlite", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			store, err := sqlite.Open(filepath.Join(t.TempDir(), "jobs.db"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			testFaultyStore(t, 99, store)
+		})
+	})
 }
 
 func testFaultyStore(t *testing.T, seed uint64, store errand.Store) {

@@ -68,7 +68,8 @@ func TestFaultyIsSeeded(t *testing.T) {
 		}
 		return struck
 	}
-	if run(7) != run(7) || run(7) == run(8) {
+	first, again, other := run(7), run(7), run(8)
+	if first != again || first == other {
 		t.Error("the faults do not follow the seed")
 	}
 }

@@ -79,8 +79,6 @@ func inState(s errand.State) func(*errand.Job) {
 
 func expired(j *errand.Job) { ended(errand.Succeeded)(j); j.Expires = base }
 
-func nothing(*errand.Job) {}
-
 // change returns the change of j by the edits.
 func change(j errand.Job, edits ...func(*errand.Job)) errand.Change {
 	c := errand.Change{Job: j, Was: j.Version, From: j.State}

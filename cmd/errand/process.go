@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/errandhq/errand"
 )
 
 // superviseVerb is the hidden subcommand that makes this binary a supervisor.
@@ -52,9 +51,8 @@ type process struct {
 	done    chan struct{} // closed when its output is read, too
 	last    status        // set when gone is closed
 
-	mu      sync.Mutex
-	pid     int
-	session errand.ID // the worker session that parked it
+	mu  sync.Mutex
+	pid int
 }
 
 // invocation is all that a process is started with.
