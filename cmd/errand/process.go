@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"sync"
 	"time"
-
 )
 
 // superviseVerb is the hidden subcommand that makes this binary a supervisor.
