@@ -43,34 +43,36 @@ func (s *Store) Insert(ctx context.Context, jobs []errand.Job) ([]*errand.Job, e
 	if len(jobs) == 0 {
 		return there, nil
 	}
-	err := s.write(ctx, func(t *tx) error {
-		for i := 0; i < len(jobs); {
-			n, done := freshRun(jobs[i:]), false
-			if n == together {
-				var err error
-				if done, err = t.insertTogether(jobs[i : i+n]); err != nil {
-					return fmt.Errorf("insert jobs: %w", err)
-				}
-			}
-			for end := i + max(n, 1); i < end; i++ {
-				if done {
-					continue
-				}
-				var err error
-				if there[i], err = t.insert(&jobs[i]); err != nil {
-					return fmt.Errorf("insert job %s: %w", jobs[i].ID, err)
-				}
-			}
-			if err := t.ctx.Err(); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := s.write(ctx, func(t *tx) error { return t.insertAll(jobs, there) })
 	if err != nil {
 		return nil, err
 	}
 	return there, nil
+}
+
+func (t *tx) insertAll(jobs []errand.Job, there []*errand.Job) error {
+	for i := 0; i < len(jobs); {
+		n, done := freshRun(jobs[i:]), false
+		if n == together {
+			var err error
+			if done, err = t.insertTogether(jobs[i : i+n]); err != nil {
+				return fmt.Errorf("insert jobs: %w", err)
+			}
+		}
+		for end := i + max(n, 1); i < end; i++ {
+			if done {
+				continue
+			}
+			var err error
+			if there[i], err = t.insert(&jobs[i]); err != nil {
+				return fmt.Errorf("insert job %s: %w", jobs[i].ID, err)
+			}
+		}
+		if err := t.ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // freshRun returns how many jobs at the beginning are fresh, up to what fits together.

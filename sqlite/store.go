@@ -126,7 +126,7 @@ func newStore(path string, opts *Options) (*Store, error) {
 func (s *Store) open() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	c := <-s.writer
+	<-s.writer
 	c, err := s.dialWriter(ctx)
 	s.writer <- c
 	if err != nil {
