@@ -193,6 +193,20 @@ func Backoff(base, limit time.Duration) RetryPolicy {
 // whether a session has lapsed or a job is due.
 func (e *Engine) Now() time.Time { return time.Now().Add(time.Duration(e.offset.Load())) }
 
+// setClock learns the store's clock from one answer of the store. An offset of less than a
+// millisecond is as good as none, and an answer that took long tells nothing.
+func (e *Engine) setClock(sent, received, store time.Time) {
+	took := received.Sub(sent)
+	if took > time.Second {
+		return
+	}
+	offset := store.Sub(sent.Add(took / 2))
+	if offset.Abs() < time.Millisecond {
+		offset = 0
+	}
+	e.offset.Store(int64(offset))
+}
+
 // callStarts returns the time before a call of the store, if anybody wants to know.
 func (e *Engine) callStarts() (start time.Time) {
 	if e.config.Observer != nil {

@@ -49,6 +49,7 @@ type workerState int
 
 const (
 	workerIdle workerState = iota
+	workerStarting
 	workerOn
 	workerDraining
 	workerOff
@@ -95,12 +96,13 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("%w again: Run was called before", ErrClosed)
 	}
 	w.session = w.newSession()
-	w.state = workerOn
+	w.state = workerStarting
 	w.mu.Unlock()
 	if err := w.beat(ctx); err != nil {
 		w.setState(workerOff)
 		return fmt.Errorf("start worker session: %w", err)
 	}
+	w.setState(workerOn)
 	for queue := range e.config.Queues {
 		w.pool(queue)
 	}
@@ -233,12 +235,8 @@ func (w *worker) beat(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	took := time.Since(sent)
-	w.e.offset.Store(int64(pulse.Now.Sub(sent.Add(took / 2))))
-	if took > time.Second || w.e.offset.Load() < int64(time.Millisecond) && w.e.offset.Load() > -int64(time.Millisecond) {
-		w.e.offset.Store(0) // too inexact, or as good as none
-	}
 	w.session.Started = s.Started
+	w.e.setClock(sent, time.Now(), pulse.Now)
 	for i := range pulse.Changed {
 		w.told(&pulse.Changed[i])
 	}
@@ -499,9 +497,10 @@ func (w *worker) unblock(ctx context.Context) {
 			changes[i].begin(&found[i].Job, w.e.Now(), w.e.config.Retention)
 			changes[i].unblock(found[i].Links)
 		}
-		if _, err := w.e.swap(ctx, changes); err != nil {
-			w.warn(ctx, "cannot unblock jobs", err)
-			return
+		done, err := w.e.swap(ctx, changes)
+		w.warn(ctx, "cannot unblock jobs", err)
+		if !slices.Contains(done, Written) {
+			return // somebody else is at it
 		}
 	}
 }
@@ -540,8 +539,14 @@ func (w *worker) drain() {
 		w.await(c.StopGrace)
 	}
 	w.each(func(r *Run) {
-		w.e.log.Error("shutting down: job abandoned, it does not return; it is run again once the lease has lapsed",
-			"job", r.id, "kind", r.kind)
+		r.mu.Lock()
+		why := "it does not return"
+		if r.settled {
+			why = "its outcome could not be stored"
+		}
+		r.mu.Unlock()
+		w.e.log.Error("shutting down: job abandoned; it is run again once the lease has lapsed",
+			"job", r.id, "kind", r.kind, "why", why)
 		w.abandoned = true
 		w.disown(r, ErrShutdown, Running)
 	})
