@@ -49,7 +49,7 @@ func (s *Server) warn(ctx context.Context, at, kind string) (string, error) {
 func (k *knownKinds) get(ctx context.Context, s *Server) (map[string]bool, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := time.Now()
+	now := s.engine.Now()
 	if now.Before(k.until) {
 		return k.names, nil
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -77,11 +76,27 @@ func (s *Server) list(ctx context.Context, in *listInput) (*pageOutput, error) {
 	if len(in.Tag) > 0 {
 		q.Tag = in.Tag[0]
 	}
-	p, err := s.engine.List(ctx, q)
-	if err != nil {
-		return nil, err
+	return s.page(ctx, q)
+}
+
+// page reads a page piece by piece, so that at most pieceJobs whole jobs, each of up to three
+// megabytes, are in memory at a time.
+func (s *Server) page(ctx context.Context, q errand.Query) (*pageOutput, error) {
+	const pieceJobs = 50
+	out := &pageOutput{Page{Jobs: []Job{}}}
+	for left := q.Limit; left > 0; left -= pieceJobs {
+		q.Limit = min(left, pieceJobs)
+		p, err := s.engine.List(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Jobs = append(out.Body.Jobs, briefs(p.Jobs)...)
+		out.Body.Next, q.Cursor = p.Next, p.Next
+		if p.Next == "" {
+			break
+		}
 	}
-	return &pageOutput{Page{briefs(p.Jobs), p.Next}}, nil
+	return out, nil
 }
 
 func (s *Server) get(ctx context.Context, in *getInput) (*getOutput, error) {
@@ -152,7 +167,7 @@ func (s *Server) workers(ctx context.Context, _ *struct{}) (*workersOutput, erro
 		return nil, err
 	}
 	out := &workersOutput{Workers{make([]Session, len(sessions))}}
-	now := time.Now()
+	now := s.engine.Now()
 	for i := range sessions {
 		out.Body.Workers[i] = fromSession(&sessions[i], now)
 	}
@@ -174,7 +189,7 @@ func (s *Server) listKinds(ctx context.Context, _ *struct{}) (*kindsOutput, erro
 	for _, name := range s.engine.Kinds() {
 		kind(name).Here = true
 	}
-	now := time.Now()
+	now := s.engine.Now()
 	for _, x := range sessions {
 		if x.Expires.After(now) {
 			for _, name := range x.Kinds {
