@@ -62,32 +62,52 @@
 //
 // # States
 //
-// The table shows what each verb makes of a job in each state. Columns after the eighth are
-// jobs in special situations: running and asked to pause, or to cancel; running with a clean-up
-// hook armed; failed with one armed; running that clean-up. "-" means nothing to do, "refused" a [StateError], "."
-// not applicable; "run/pause" is a running job that is asked to pause. A scheduled job becomes
-// ready when it is due, and a ready one running when a worker claims it. "unblock" is the
-// news that a job which it waits for has succeeded, "unblock*" that it has not; "interrupt"
-// a run that returned because of a pause or shutdown.
+// The table shows what each verb makes of a job in each state: "-" means nothing to do,
+// "refused" a [StateError], "." not applicable; "run/pause" is a running job that is asked to
+// pause. A scheduled job becomes ready when it is due, and a ready one running when a worker
+// claims it. "unblock" is the news that a job which it waits for has succeeded, "unblock*"
+// that it has not; "interrupt" a run that returned because of a pause or shutdown.
 //
-//	           scheduled  waiting    ready      running    paused     succeeded  failed     cancelled  run/pause  run/cancel armed      failed/a   clean-up
-//	pause      paused     paused     paused     run/pause  -          refused    refused    refused    -          refused    run/pause  refused    refused
-//	resume     -          -          -          -          ready      refused    refused    refused    running    refused    -          refused    refused
-//	cancel     cancelled  cancelled  cancelled  run/cancel cancelled  refused    refused    -          run/cancel -          run/cancel clean-up   -
-//	terminate  cancelled  cancelled  cancelled  cancelled  cancelled  refused    refused    -          cancelled  cancelled  clean-up   clean-up   -
-//	retry      ready      refused    -          -          refused    ready      ready      ready      -          -          -          ready      -
-//	delete     deleted    deleted    deleted    refused    deleted    deleted    deleted    deleted    refused    refused    refused    deleted    refused
-//	unblock    -          ready      -          -          -          -          -          -          -          -          -          -          -
-//	unblock*   -          cancelled  -          -          -          -          -          -          -          -          -          -          -
-//	succeed    .          .          .          succeeded  .          .          .          .          succeeded  succeeded  succeeded  .          cancelled
-//	fail       .          .          .          scheduled  .          .          .          .          paused     cancelled  scheduled  .          scheduled
-//	fail last  .          .          .          failed     .          .          .          .          failed     cancelled  failed     .          failed
-//	permanent  .          .          .          failed     .          .          .          .          failed     cancelled  failed     .          failed
-//	snooze     .          .          .          scheduled  .          .          .          .          paused     cancelled  scheduled  .          scheduled
-//	time out   .          .          .          scheduled  .          .          .          .          paused     cancelled  scheduled  .          scheduled
-//	interrupt  .          .          .          ready      .          .          .          .          paused     cancelled  ready      .          clean-up
-//	rescue     .          .          .          ready      .          .          .          .          paused     cancelled  ready      .          clean-up
-//	rescue 3rd .          .          .          failed     .          .          .          .          failed     cancelled  failed     .          failed
+//	           scheduled  waiting    ready      running    paused     succeeded  failed     cancelled
+//	pause      paused     paused     paused     run/pause  -          refused    refused    refused
+//	resume     -          -          -          -          ready      refused    refused    refused
+//	cancel     cancelled  cancelled  cancelled  run/cancel cancelled  refused    refused    -
+//	terminate  cancelled  cancelled  cancelled  cancelled  cancelled  refused    refused    -
+//	retry      ready      refused    -          -          refused    ready      ready      ready
+//	delete     deleted    deleted    deleted    refused    deleted    deleted    deleted    deleted
+//	unblock    -          ready      -          -          -          -          -          -
+//	unblock*   -          cancelled  -          -          -          -          -          -
+//	succeed    .          .          .          succeeded  .          .          .          .
+//	fail       .          .          .          scheduled  .          .          .          .
+//	fail last  .          .          .          failed     .          .          .          .
+//	permanent  .          .          .          failed     .          .          .          .
+//	snooze     .          .          .          scheduled  .          .          .          .
+//	time out   .          .          .          scheduled  .          .          .          .
+//	interrupt  .          .          .          ready      .          .          .          .
+//	rescue     .          .          .          ready      .          .          .          .
+//	rescue 3rd .          .          .          failed     .          .          .          .
+//
+// And in special situations: running and asked to pause, or to cancel; running with a clean-up
+// hook armed; failed with one armed; running that clean-up.
+//
+//	           run/pause  run/cancel armed      failed/a   clean-up
+//	pause      -          refused    run/pause  refused    refused
+//	resume     running    refused    -          refused    refused
+//	cancel     run/cancel -          run/cancel clean-up   -
+//	terminate  cancelled  cancelled  clean-up   clean-up   -
+//	retry      -          -          -          ready      -
+//	delete     refused    refused    refused    deleted    refused
+//	unblock    -          -          -          -          -
+//	unblock*   -          -          -          -          -
+//	succeed    succeeded  succeeded  succeeded  .          cancelled
+//	fail       paused     cancelled  scheduled  .          scheduled
+//	fail last  failed     cancelled  failed     .          failed
+//	permanent  failed     cancelled  failed     .          failed
+//	snooze     paused     cancelled  scheduled  .          scheduled
+//	time out   paused     cancelled  scheduled  .          scheduled
+//	interrupt  paused     cancelled  ready      .          clean-up
+//	rescue     paused     cancelled  ready      .          clean-up
+//	rescue 3rd failed     cancelled  failed     .          failed
 //
 // # Trust
 //
