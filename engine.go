@@ -91,17 +91,18 @@ type Handling struct {
 // handlings are the kinds of this process.
 type handlings struct {
 	mu        sync.RWMutex
-	m         map[string]Handling
+	given     map[string]Handling
+	wrapped   map[string]Handling // by Config.Wraps
 	unlimited []string       // the kinds with a handler, without a limit, sorted
 	limited   map[string]int // the others
 }
 
-func (h *handlings) set(kind string, x Handling) {
+func (h *handlings) set(kind string, given, wrapped Handling) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.m[kind] = x
+	h.given[kind], h.wrapped[kind] = given, wrapped
 	h.unlimited, h.limited = nil, map[string]int{}
-	for name, x := range h.m {
+	for name, x := range h.given {
 		switch {
 		case x.Handler == nil:
 		case x.Limit > 0:
@@ -123,7 +124,14 @@ func (h *handlings) kinds() ([]string, map[string]int) {
 func (h *handlings) get(kind string) Handling {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.m[kind]
+	return h.given[kind]
+}
+
+// forRun returns what runs the jobs of a kind.
+func (h *handlings) forRun(kind string) Handling {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.wrapped[kind]
 }
 
 // Engine enqueues jobs into a store, controls them, and, while [Engine.Run] is under way,
@@ -142,7 +150,7 @@ type Engine struct {
 // New returns an engine on a store. Config may be nil.
 func New(store Store, config *Config) *Engine {
 	e := &Engine{store: store}
-	e.handlings.m = map[string]Handling{}
+	e.handlings.given, e.handlings.wrapped = map[string]Handling{}, map[string]Handling{}
 	if config != nil {
 		e.config = *config
 	}
@@ -164,15 +172,16 @@ func New(store Store, config *Config) *Engine {
 // Handle sets how jobs of a kind are run. [Kind.Handle] is its typed form. Kinds that are
 // added while the engine runs are served from then on.
 func (e *Engine) Handle(kind string, h Handling) {
+	wrapped := h
 	for _, wrap := range slices.Backward(e.config.Wraps) {
 		if h.Handler != nil {
-			h.Handler = wrap(h.Handler)
+			wrapped.Handler = wrap(wrapped.Handler)
 		}
 		if h.CleanUp != nil {
-			h.CleanUp = wrap(h.CleanUp)
+			wrapped.CleanUp = wrap(wrapped.CleanUp)
 		}
 	}
-	e.handlings.set(kind, h)
+	e.handlings.set(kind, h, wrapped)
 	e.worker.hint()
 }
 

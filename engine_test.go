@@ -418,7 +418,10 @@ func TestObserver(t *testing.T) {
 					return next(ctx, run)
 				}
 			},
-		}}, func(e *errand.Engine) { kind.Do(e, func(context.Context, int) error { return nil }) })
+		}}, func(e *errand.Engine) {
+			kind.Do(e, func(context.Context, int) error { return nil })
+			kind.Limit(e, 10) // sets the handling again
+		})
 		job, err := kind.Enqueue(t.Context(), e, 1)
 		if err != nil {
 			t.Fatal(err)

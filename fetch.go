@@ -234,7 +234,7 @@ func (p *pool) serve() {
 func (w *worker) newRun(j *Job) *Run {
 	p := w.pool(j.Queue)
 	r := &Run{worker: w, id: j.ID, token: j.Token, kind: j.Kind, args: j.Args, timeout: j.Timeout, pool: p, job: j, cleanUp: j.CleanUp == CleanUpDue}
-	h := w.e.handlings.get(j.Kind)
+	h := w.e.handlings.forRun(j.Kind)
 	r.handler, r.limited = h.Handler, h.Limit > 0
 	if r.cleanUp {
 		r.handler = h.CleanUp
