@@ -93,8 +93,8 @@ type handlings struct {
 	mu        sync.RWMutex
 	given     map[string]Handling
 	wrapped   map[string]Handling // by Config.Wraps
-	unlimited []string       // the kinds with a handler, without a limit, sorted
-	limited   map[string]int // the others
+	unlimited []string            // the kinds with a handler, without a limit, sorted
+	limited   map[string]int      // the others
 }
 
 func (h *handlings) set(kind string, given, wrapped Handling) {
