@@ -126,3 +126,44 @@ func testFaultyStore(t *testing.T, seed uint64, store errand.Store) {
 		}
 	}
 }
+
+// picky is a store that refuses the jobs of one kind as a database refuses a value: with an error for the whole batch.
+type picky struct {
+	errand.Store
+	kind string
+}
+
+func (p picky) Swap(ctx context.Context, changes []errand.Change) ([]errand.Swapped, error) {
+	for i := range changes {
+		if changes[i].Job.Kind == p.kind && changes[i].Job.State != errand.Running {
+			return nil, errors.New("this value cannot be stored")
+		}
+	}
+	return p.Store.Swap(ctx, changes)
+}
+
+// TestUnstorable: a job whose outcome cannot be stored does not hold up the others.
+func TestUnstorable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := errand.Define[int, errand.None]("bad")
+		good := errand.Define[int, int]("good")
+		e := start(t, picky{errand.Memory(nil), "bad"}, errand.Config{}, func(e *errand.Engine) {
+			bad.Do(e, func(context.Context, int) error { return nil })
+			good.Handle(e, func(_ context.Context, n int) (int, error) { return n, nil })
+		})
+		if _, err := bad.Enqueue(t.Context(), e, 0); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 300 {
+			job, err := good.Enqueue(t.Context(), e, i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			if got, err := job.Wait(ctx); err != nil || got != i {
+				t.Fatalf("job %d: %d, %v", i, got, err)
+			}
+			cancel()
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // Run is one run of a job, from its claim until its handler came back. A handler gets it
@@ -169,6 +170,9 @@ func encodeCheckpoint(v any) (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode checkpoint: %w", err)
 	}
+	if !utf8.Valid(raw) {
+		return nil, fmt.Errorf("%w checkpoint: not UTF-8", ErrInvalid)
+	}
 	if len(raw) > MaxCheckpoint {
 		return nil, fmt.Errorf("%w checkpoint of %d bytes: at most %d", ErrInvalid, len(raw), MaxCheckpoint)
 	}
@@ -224,10 +228,16 @@ func (r *Run) call() (result json.RawMessage, err error) {
 	}()
 	result, err = r.handler(r.ctx, r)
 	returned = true
-	if err == nil && len(result) > MaxResult {
-		return nil, Permanent(fmt.Errorf("%w result of %d bytes: at most %d", ErrInvalid, len(result), MaxResult))
+	if err != nil || result == nil {
+		return nil, err
 	}
-	return result, err
+	switch {
+	case len(result) > MaxResult:
+		return nil, Permanent(fmt.Errorf("%w result of %d bytes: at most %d", ErrInvalid, len(result), MaxResult))
+	case !utf8.Valid(result) || !json.Valid(result):
+		return nil, Permanent(fmt.Errorf("%w result: not JSON", ErrInvalid))
+	}
+	return result, nil
 }
 
 // execute runs the handler under its timeout and hands the outcome over, even when the
@@ -318,7 +328,7 @@ func (h *logHandler) Handle(_ context.Context, rec slog.Record) error {
 	}
 	if len(attrs) > 0 {
 		raw, err := json.Marshal(attrs)
-		if err != nil || len(raw) > MaxError {
+		if err != nil || len(raw) > MaxError || !utf8.Valid(raw) {
 			raw, _ = json.Marshal(map[string]string{"!BADATTRS": "attributes that do not encode as JSON, or are too long"})
 		}
 		l.attrs = raw

@@ -93,31 +93,46 @@ func (wr *writer) loop(ctx context.Context) {
 		wr.mu.Unlock()
 		wr.space.Broadcast()
 	}()
-	failures := 0
+	failures := 0 // in a row
+	single := 0   // so many runs are to be written alone
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-wr.signal:
 		}
-		for batch := wr.take(); len(batch) > 0; batch = wr.take() {
-			if err := wr.flush(ctx, batch); err != nil {
-				failures++
-				wr.w.warn(ctx, "cannot store what became of jobs; trying again", err)
-				if !sleep(ctx, jitter(min(20*time.Millisecond<<min(failures, 8), 2*time.Second))) {
-					return
-				}
+		for batch := wr.take(single > 0); len(batch) > 0; batch = wr.take(single > 0) {
+			single = max(single-1, 0)
+			err := wr.flush(ctx, batch)
+			if err == nil {
+				failures = 0
 				continue
 			}
-			failures = 0
+			if failures++; failures%3 == 0 { // perhaps one of them cannot be stored: it must not hold up the others
+				single = wr.waiting()
+			}
+			wr.w.warn(ctx, "cannot store what became of jobs; trying again", err)
+			if !sleep(ctx, jitter(min(20*time.Millisecond<<min(failures, 8), 2*time.Second))) {
+				return
+			}
 		}
 	}
 }
 
-func (wr *writer) take() []*Run {
+func (wr *writer) waiting() int {
+	wr.mu.Lock()
+	defer wr.mu.Unlock()
+	return len(wr.queue)
+}
+
+// take takes the next batch from the queue, or the next single run.
+func (wr *writer) take(single bool) []*Run {
 	wr.mu.Lock()
 	defer wr.mu.Unlock()
 	n := min(len(wr.queue), writeBatch)
+	if single {
+		n = min(n, 1)
+	}
 	batch := slices.Clone(wr.queue[:n])
 	rest := copy(wr.queue, wr.queue[n:])
 	clear(wr.queue[rest:])
