@@ -93,9 +93,9 @@ const MaxWake = 1000
 // Change is one job as it should become, beside what it was. The verbs of the state
 // machine (state.go) make changes; [Store.Swap] writes them.
 type Change struct {
-	Job      Job     // with Version one above Was, unless nothing changed
+	Job      Job     // with Version one above Was; the fields of Job's first group as they were
 	Was      int64   // the version that was read
-	From     State   // the state that was read
+	From     State   // the state that was read with it
 	Entries  []Entry // to append to its log
 	Unblocks []ID    // links that this change has used up
 	Delete   bool    // remove the job instead
