@@ -46,7 +46,7 @@ func (w *worker) rescue(ctx context.Context) {
 	}
 	changes := make([]Change, len(jobs))
 	for i := range jobs {
-		changes[i].begin(&jobs[i], w.e.Now(), w.e.config.Retention)
+		changes[i] = *w.e.change(&jobs[i])
 		changes[i].rescue()
 	}
 	done, err := w.e.swap(ctx, changes)
@@ -69,7 +69,7 @@ func (w *worker) unblock(ctx context.Context) {
 		}
 		changes := make([]Change, len(found))
 		for i := range found {
-			changes[i].begin(&found[i].Job, w.e.Now(), w.e.config.Retention)
+			changes[i] = *w.e.change(&found[i].Job)
 			changes[i].unblock(found[i].Links)
 		}
 		done, err := w.e.swap(ctx, changes)

@@ -459,3 +459,47 @@ func (o *recorder) Call(method string, _ int, _ time.Duration, _ error) {
 }
 
 func (o *recorder) Refused(errand.Lease) {}
+
+// TestGoAtShutdown calls Go while the engine shuts down: each call is refused or its job has ended or failed, none panics.
+func TestGoAtShutdown(t *testing.T) {
+	for range 50 {
+		store := errand.Memory(nil)
+		e := errand.New(store, &errand.Config{ShutdownGrace: -1, Log: slog.New(slog.DiscardHandler)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- e.Run(ctx) }()
+		var calls sync.WaitGroup
+		started := make(chan bool, 1)
+		for range 4 {
+			calls.Go(func() {
+				for {
+					_, err := e.Go(t.Context(), "quick", func(context.Context) error { return nil })
+					if err == nil {
+						select {
+						case started <- true:
+						default:
+						}
+					}
+					if errors.Is(err, errand.ErrClosed) && ctx.Err() != nil {
+						return
+					}
+				}
+			})
+		}
+		<-started
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		calls.Wait()
+		counts, err := store.Stats(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range counts {
+			if !c.State.Ended() {
+				t.Errorf("%d jobs are %s after the end", c.Jobs, c.State)
+			}
+		}
+	}
+}

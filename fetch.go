@@ -150,7 +150,9 @@ func (w *worker) lanes(all bool) (lanes []Lane, pools []*pool) {
 		}
 		p.more.Store(false) // before the claim: whoever enqueues from now on sets it again
 		if p.local {
-			add(p, w.localKinds(), room)
+			if names := w.localKinds(); len(names) > 0 {
+				add(p, names, room)
+			}
 			continue
 		}
 		for kind, limit := range limited {

@@ -18,16 +18,14 @@ type localFunc struct {
 func (w *worker) localQueue() string { return localPrefix + w.session.ID.String() }
 
 // Go runs a function once, in this process, as a job that can be seen, waited for, paused and cancelled
-// like any other. Name is its kind. It starts when Go returns, without regard to any limit, and
+// like any other. Name is its kind. It starts when Go returns, whatever else runs (1,000 such functions at a time), and
 // dies with the process: then its job fails. The engine must be running.
 func (e *Engine) Go(ctx context.Context, name string, fn func(ctx context.Context) error, options ...Option) (*Job, error) {
 	w := e.worker
-	w.mu.Lock()
-	on := w.state == workerOn
-	w.mu.Unlock()
-	if !on {
+	if !w.begetting() {
 		return nil, fmt.Errorf("%w: Go needs Engine.Run", ErrClosed)
 	}
+	defer w.births.Done()
 	options = append(options, Queue(w.localQueue()), MaxAttempts(1), MaxCrashes(1))
 	var j Job
 	if err := e.build(&j, &NewJob{Kind: name, Options: options, whole: true}); err != nil {
@@ -55,6 +53,22 @@ func (e *Engine) Go(ctx context.Context, name string, fn func(ctx context.Contex
 	}
 	w.dispatch([]Job{j})
 	return &j, nil
+}
+
+// begetting reports whether the worker is on, and keeps it from draining until births is done.
+func (w *worker) begetting() bool {
+	w.mu.Lock()
+	if w.state != workerOn {
+		w.mu.Unlock()
+		return false
+	}
+	w.births.Add(1)
+	w.mu.Unlock()
+	if w.pool(w.localQueue()) == nil { // it has begun to shut down since
+		w.births.Done()
+		return false
+	}
+	return true
 }
 
 // local returns the handler of a function of this process.

@@ -278,6 +278,10 @@ func (r *Run) arm() error {
 		r.mu.Unlock()
 		return nil
 	}
+	if r.over { // nobody would answer
+		r.mu.Unlock()
+		return ErrLeaseLost
+	}
 	armed := make(chan error, 1)
 	r.arming = armed
 	r.mu.Unlock()

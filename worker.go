@@ -43,6 +43,7 @@ type worker struct {
 	perKind map[string]int // runs by kind
 	late    map[ID]*Run    // runs that lost their job and have not returned
 	locals  map[ID]localFunc
+	births  sync.WaitGroup // calls of Go under way; joined only while the state is workerOn
 }
 
 type workerState int
@@ -122,6 +123,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	<-ctx.Done()
 	<-fetching
 	w.setState(workerDraining)
+	w.births.Wait()
 	w.drain()
 	stop()
 	wg.Wait()
