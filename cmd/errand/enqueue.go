@@ -79,11 +79,7 @@ func enqueueCommand() *cobra.Command {
 			if lines {
 				return enqueueLines(cmd, c, p, &f, args)
 			}
-			n, err := f.newJob(cmd, args)
-			if err != nil {
-				return &usageError{err}
-			}
-			job, err := c.enqueue(cmd.Context(), n)
+			job, err := f.enqueue(cmd, c, args)
 			if err != nil {
 				return err
 			}
@@ -116,6 +112,15 @@ func (c *client) remark(n server.NewJob, job *server.Job) {
 	if job.Warning != "" {
 		c.say("warning: %s", job.Warning)
 	}
+}
+
+// enqueue creates the job that the command line describes.
+func (f *jobFlags) enqueue(cmd *cobra.Command, c *client, args []string) (server.Job, error) {
+	n, err := f.newJob(cmd, args)
+	if err != nil {
+		return server.Job{}, &usageError{err}
+	}
+	return c.enqueue(cmd.Context(), n)
 }
 
 // newJob makes a job of the flags and arguments.

@@ -31,11 +31,7 @@ Ctrl-C leaves the job running.
 			if err != nil {
 				return err
 			}
-			n, err := f.newJob(cmd, args)
-			if err != nil {
-				return &usageError{err}
-			}
-			job, err := c.enqueue(cmd.Context(), n)
+			job, err := f.enqueue(cmd, c, args)
 			if err != nil {
 				return err
 			}
