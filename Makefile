@@ -15,11 +15,13 @@ demo: ## run a CSV import of 34,000 rows with a page to look at
 
 test: ## all tests
 	@echo "Running all tests (about two minutes; real processes, real SIGKILL)."
+	@internal/testserver/install.sh
 	$(GO) test -timeout 10m ./...
 	cd bench && $(GO) test -timeout 5m ./...
 
 race: ## all tests with the race detector
 	@echo "Running all tests with the race detector (about four minutes)."
+	@internal/testserver/install.sh
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
 
 lint: ## vet, staticcheck, formatting, go.mod
