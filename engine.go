@@ -137,19 +137,27 @@ func (h *handlings) forRun(kind string) Handling {
 // Engine enqueues jobs into a store, controls them, and, while [Engine.Run] is under way,
 // works on them. All methods may be called from many goroutines.
 type Engine struct {
-	store     Store
-	config    Config
-	log       *slog.Logger
-	handlings handlings
-	offset    atomic.Int64 // the store's clock minus ours, in ns
-	bus       bus
-	inserter  inserter
-	worker    *worker
+	*shared
+	store Store
+	inTx  bool // it is a view, see Tx
+}
+
+// shared is what an engine has in common with its views.
+type shared struct {
+	config      Config
+	log         *slog.Logger
+	handlings   handlings
+	offset      atomic.Int64 // the store's clock minus ours, in ns
+	bus         bus
+	inserter    inserter
+	uncommitted uncommitted
+	listening   sync.Once
+	worker      *worker
 }
 
 // New returns an engine on a store. Config may be nil.
 func New(store Store, config *Config) *Engine {
-	e := &Engine{store: store}
+	e := &Engine{shared: &shared{}, store: store}
 	e.handlings.given, e.handlings.wrapped = map[string]Handling{}, map[string]Handling{}
 	if config != nil {
 		e.config = *config

@@ -53,6 +53,10 @@ func (e *Engine) Enqueue(ctx context.Context, jobs ...NewJob) ([]Job, error) {
 			built[i].Duplicate = true
 			continue
 		}
+		if e.inTx {
+			e.uncommitted.add(e, built[i])
+			continue
+		}
 		waits = waits || built[i].State == Waiting
 		e.bus.publish("", &built[i])
 	}
@@ -222,7 +226,7 @@ type insertBatch struct {
 }
 
 func (in *inserter) insert(ctx context.Context, e *Engine, jobs []Job) ([]*Job, error) {
-	if _, direct := e.store.(*memory); direct { // no commit to share
+	if _, direct := e.store.(*memory); direct || e.inTx { // no commit to share
 		return e.insert(ctx, jobs)
 	}
 	in.mu.Lock()
@@ -283,7 +287,7 @@ func (e *Engine) insert(ctx context.Context, jobs []Job) ([]*Job, error) {
 		return nil, err
 	}
 	for i := range jobs {
-		if existing[i] == nil {
+		if existing[i] == nil && !e.inTx {
 			e.worker.inserted(&jobs[i])
 		}
 	}

@@ -39,8 +39,9 @@ type bus struct {
 
 // waiter waits for a job to be so.
 type waiter struct {
-	so  func(*Job) bool
-	met chan *Job // holds one
+	so   func(*Job) bool
+	met  chan *Job     // holds one
+	look chan struct{} // holds one: it may be so in the store
 }
 
 type subscriber struct {
@@ -158,7 +159,8 @@ func (e *Engine) Wait(ctx context.Context, id ID) (*Job, error) {
 // WaitFor waits until a job is so, in whatever process, and returns it. What is so only for a moment may be
 // missed. The function must be quick and may be called at the same time from several goroutines.
 func (e *Engine) WaitFor(ctx context.Context, id ID, so func(*Job) bool) (*Job, error) {
-	w := &waiter{so: so, met: make(chan *Job, 1)}
+	e.listen()
+	w := &waiter{so: so, met: make(chan *Job, 1), look: make(chan struct{}, 1)}
 	e.bus.wait(id, w)
 	defer e.bus.unwait(id, w)
 	for pause := 25 * time.Millisecond; ; pause = min(2*pause, e.config.Poll) {
@@ -179,6 +181,7 @@ func (e *Engine) WaitFor(ctx context.Context, id ID, so func(*Job) bool) (*Job, 
 		select {
 		case job := <-w.met:
 			return job, gone(job)
+		case <-w.look:
 		case <-time.After(jitter(pause)): // another process may have changed it
 		case <-ctx.Done():
 			return nil, ctx.Err()

@@ -22,6 +22,9 @@ func (w *worker) localQueue() string { return localPrefix + w.session.ID.String(
 // dies with the process: then its job fails. The engine must be running.
 func (e *Engine) Go(ctx context.Context, name string, fn func(ctx context.Context) error, options ...Option) (*Job, error) {
 	w := e.worker
+	if e.inTx {
+		return nil, errInTx
+	}
 	if !w.begetting() {
 		return nil, fmt.Errorf("%w: Go needs Engine.Run", ErrClosed)
 	}

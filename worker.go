@@ -34,6 +34,7 @@ type worker struct {
 
 	wakeFetch chan struct{} // holds one; see hint
 	wakeCare  chan struct{} // holds one: some job may be unblocked
+	wakeBeat  chan struct{} // holds one: somebody asked something of a run
 
 	mu      sync.Mutex
 	state   workerState
@@ -75,6 +76,7 @@ func newWorker(e *Engine) *worker {
 		e:         e,
 		wakeFetch: make(chan struct{}, 1),
 		wakeCare:  make(chan struct{}, 1),
+		wakeBeat:  make(chan struct{}, 1),
 		runs:      map[ID]*Run{},
 		perKind:   map[string]int{},
 		late:      map[ID]*Run{},
@@ -104,6 +106,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("start worker session: %w", err)
 	}
 	w.setState(workerOn)
+	e.listen()
 	for queue := range e.config.Queues {
 		w.pool(queue)
 	}
@@ -207,13 +210,24 @@ func (w *worker) pool(queue string) *pool {
 // beatLoop sends heartbeats three times a lease. One that fails is repeated sooner.
 func (w *worker) beatLoop(ctx context.Context) {
 	every := w.e.config.Lease / 3
-	next := every
-	for sleep(ctx, next) {
-		next = every
+	timer := time.NewTimer(every)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wakeBeat:
+			if !sleep(ctx, 5*time.Millisecond) { // take several together
+				return
+			}
+		case <-timer.C:
+		}
+		next := every
 		if err := w.beat(ctx); err != nil && ctx.Err() == nil {
 			w.e.log.Warn("heartbeat failed", "error", err)
 			next = every / 5
 		}
+		timer.Reset(next)
 	}
 }
 

@@ -139,7 +139,6 @@ const (
 					and unique_scope = 'time' and unique_until <= clock_timestamp() order by seq for update))
 			returning 1)
 		select nullif(count(*), 0)::text from r`
-
 )
 
 // selectConflicts yields the jobs that have an ID or hold a key.

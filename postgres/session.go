@@ -68,7 +68,6 @@ func (s *Store) Beat(ctx context.Context, session errand.Session, runs []errand.
 		return errand.Pulse{}, err
 	}
 	p.Now = p.Now.UTC()
-	s.hints.session(session)
 	s.upkeep.start(s.closed, func(ctx context.Context) { s.forgetOldRuns(ctx, session.ID) })
 	return p, nil
 }

@@ -142,7 +142,7 @@ func open(ctx context.Context, url string, opts *Options) (*Store, error) {
 		_ = s.Close()
 		return nil, scrub(err)
 	}
-	s.hints = newHints(s, config.ConnConfig)
+	s.hints = newHints(s)
 	return s, nil
 }
 

@@ -174,15 +174,15 @@ type swap struct {
 
 // row is what a change must know of the stored job.
 type row struct {
-	id              uuid.UUID
-	seq, version    int64
-	priority        int16
-	due             time.Time
-	state           errand.State
-	queue, kind     string
-	key, scope      string
-	until           time.Time
-	held            bool
+	id           uuid.UUID
+	seq, version int64
+	priority     int16
+	due          time.Time
+	state        errand.State
+	queue, kind  string
+	key, scope   string
+	until        time.Time
+	held         bool
 }
 
 const rowColumns = `j.id, j.seq, j.version, j.priority, j.due, j.state, j.queue, j.kind, j.unique_key, j.unique_scope, j.unique_until, j.unique_held`
