@@ -208,29 +208,46 @@ func (w *worker) dispatch(jobs []Job) {
 	w.mu.Unlock()
 	for i, r := range runs {
 		w.e.bus.publish(Ready, &jobs[i])
-		p := r.pool
-		inFlight := p.inFlight.Add(1)
-		if n := p.workers.Load(); n < int64(p.slots) && n < inFlight {
-			p.workers.Add(1)
-			go p.serve()
-		}
-		p.work <- r
+		r.pool.inFlight.Add(1)
+		r.pool.work <- r
+		r.pool.spur()
 	}
+}
+
+// spur starts a goroutine, if there is work for one and none is about to begin. Each that takes work spurs in its turn,
+// so that runs which wait for something get a goroutine each at once, while those which
+// only compute share a few, whose stacks have grown already.
+func (p *pool) spur() {
+	if p.idle.Load() > 0 || p.workers.Load() >= int64(p.slots) || !p.starting.CompareAndSwap(false, true) {
+		return
+	}
+	p.workers.Add(1)
+	go p.serve()
 }
 
 // serve runs jobs until the pool is closed. A handler that ends its goroutine ends this one:
 // another takes its place.
 func (p *pool) serve() {
+	p.starting.Store(false)
 	done := false
 	defer func() {
 		if !done {
 			go p.serve()
 		}
 	}()
-	for r := range p.work {
+	for {
+		p.idle.Add(1)
+		r, ok := <-p.work
+		p.idle.Add(-1)
+		if !ok {
+			done = true
+			return
+		}
+		if len(p.work) > 0 {
+			p.spur()
+		}
 		r.execute()
 	}
-	done = true
 }
 
 func (w *worker) newRun(j *Job) *Run {

@@ -65,6 +65,8 @@ type pool struct {
 	work     chan *Run
 	inFlight atomic.Int64 // runs that were claimed and have not come back
 	workers  atomic.Int64 // goroutines
+	idle     atomic.Int64 // of these, those that wait for work
+	starting atomic.Bool  // one of them has not begun yet
 	more     atomic.Bool  // the store may have ready jobs for it
 }
 

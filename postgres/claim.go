@@ -24,19 +24,34 @@ const (
 		m as (
 			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'scheduled', 'ready', queue, kind from j group by queue, kind)
 		insert into errand.ready (gen, queue, kind, priority, due, seq)
-		select (select gen from errand.turn), queue, kind, priority, due, seq from j`
+		select (select gen from errand.turn), queue, kind, priority, due, seq from j
+		returning queue, kind, priority, due, seq`
 
 	// claim takes the first ready jobs of a queue and some kinds. It finds each kind's line by the index, and
 	// removes what it takes by its place, which costs nothing.
 	claim = `
 		with p as materialized (
-			select r.* from unnest($2::text[]) k (kind) cross join lateral (
-				select r.gen, r.ctid as tid, r.priority, r.due, r.seq from errand.ready r where r.queue = $1::text and r.kind = k.kind
-				order by r.priority desc, r.due, r.seq limit $3 for update skip locked) r
-			order by r.priority desc, r.due, r.seq limit $3),
-` + taken + `
+			select r.* from unnest($3::text[]) k (kind) cross join lateral (
+				select r.gen, r.ctid as tid, r.priority, r.due, r.seq from errand.ready r where r.queue = $2::text and r.kind = k.kind
+				order by r.priority desc, r.due, r.seq limit $4 for update skip locked) r
+			order by r.priority desc, r.due, r.seq limit $4),` + taken
+
+	// claimTickets takes the ready jobs of some tickets.
+	claimTickets = `
+		with p as materialized (
+			select r.* from unnest($2::text[], $3::text[], $4::smallint[], $5::timestamptz[], $6::bigint[]) x (queue, kind, priority, due, seq)
+			cross join lateral (
+				select r.gen, r.ctid as tid from errand.ready r where r.queue = x.queue and r.kind = x.kind and r.priority = x.priority and r.due = x.due and r.seq = x.seq
+				for update skip locked) r),` + taken
+
+	// taken makes the jobs running whose rows of errand.ready p names.
+	taken = `
+		d0 as (delete from errand.ready_0 where ctid = any (array(select tid from p where gen = 0)) returning seq),
+		d1 as (delete from errand.ready_1 where ctid = any (array(select tid from p where gen = 1)) returning seq),
+		d2 as (delete from errand.ready_2 where ctid = any (array(select tid from p where gen = 2)) returning seq),
+		d as (select seq from d0 union all select seq from d1 union all select seq from d2),
 		j as (
-			update errand.jobs j set state = 'running', worker = $4::uuid, started = n.now, attempt = attempt + 1, token = token + 1,
+			update errand.jobs j set state = 'running', worker = $1::uuid, started = n.now, attempt = attempt + 1, token = token + 1,
 				version = version + 1, unique_held = case when unique_scope = 'started' then null else unique_held end
 			from (select clock_timestamp() as now) n
 			where j.seq = any (array(select seq from d))
@@ -45,33 +60,39 @@ const (
 			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'ready', 'running', queue, kind from j group by queue, kind),
 		r as (
 			insert into errand.runs (session, minute, chunk)
-			select distinct $4::uuid, date_trunc('minute', clock_timestamp()), seq >> 10 from j on conflict do nothing)
+			select distinct $1::uuid, date_trunc('minute', clock_timestamp()), seq >> 10 from j order by 3 on conflict do nothing)
 		select * from j`
-
-	// taken deletes the rows of errand.ready that p names.
-	taken = `
-		d0 as (delete from errand.ready_0 where ctid = any (array(select tid from p where gen = 0)) returning seq),
-		d1 as (delete from errand.ready_1 where ctid = any (array(select tid from p where gen = 1)) returning seq),
-		d2 as (delete from errand.ready_2 where ctid = any (array(select tid from p where gen = 2)) returning seq),
-		d as (select seq from d0 union all select seq from d1 union all select seq from d2),`
 
 	selectNext = `select due from errand.jobs where shelf = 'scheduled' order by due limit 1`
 )
 
 // Claim implements [errand.Store]. It is one round trip, and writes nothing when there is nothing to claim.
 func (s *Store) Claim(ctx context.Context, c errand.Claim) (errand.Claimed, error) {
-	var got errand.Claimed
-	err := s.do(ctx, s.work, func(ctx context.Context, db *pgxpool.Conn) error {
-		got = errand.Claimed{}
-		b := &pgx.Batch{}
-		b.Queue(s.sql(wake), errand.MaxWake)
-		for _, l := range c.Lanes {
-			if l.Limit <= 0 || len(l.Kinds) == 0 {
-				continue
+	c.Lanes = slices.DeleteFunc(slices.Clone(c.Lanes), func(l errand.Lane) bool { return l.Limit <= 0 || len(l.Kinds) == 0 })
+	if next, ok := s.dispatch.known(); ok {
+		if tickets, ok := s.dispatch.take(ctx, c.Lanes); ok {
+			jobs, err := s.claimTickets(ctx, c.Session, tickets)
+			if err != nil {
+				return errand.Claimed{}, err
 			}
-			b.Queue(s.sql(claim), l.Queue, l.Kinds, l.Limit, [16]byte(c.Session)).Query(func(rows pgx.Rows) error {
-				jobs, err := jobs(rows, nil)
-				got.Jobs = s.claimed(got.Jobs, jobs)
+			return errand.Claimed{Jobs: jobs, Next: next}, nil
+		}
+	}
+	var got errand.Claimed
+	var all []stored
+	var woken []Ticket
+	err := s.do(ctx, s.work, func(ctx context.Context, db *pgxpool.Conn) error {
+		got, all, woken = errand.Claimed{}, nil, nil
+		b := &pgx.Batch{}
+		b.Queue(s.sql(wake), errand.MaxWake).Query(func(rows pgx.Rows) (err error) {
+			woken, err = scanTickets(rows, nil)
+			return err
+		})
+		for _, l := range c.Lanes {
+			b.Queue(s.sql(claim), [16]byte(c.Session), l.Queue, l.Kinds, l.Limit).Query(func(rows pgx.Rows) error {
+				lane, err := jobs(rows, nil)
+				sortLane(lane)
+				all = append(all, lane...)
 				return err
 			})
 		}
@@ -87,20 +108,45 @@ func (s *Store) Claim(ctx context.Context, c errand.Claim) (errand.Claimed, erro
 	if err != nil {
 		return errand.Claimed{}, err
 	}
+	got.Jobs = plain(all)
+	s.held.put(all)
+	s.dispatch.claimed(c, all, woken, got.Next)
 	return got, nil
 }
 
-// claimed appends the jobs of a lane in their order, and remembers them.
-func (s *Store) claimed(to []errand.Job, lane []stored) []errand.Job {
-	slices.SortFunc(lane, func(a, b stored) int { // the order of "returning" is not defined
+// sortLane puts claimed jobs in the order in which they should start; that of "returning" is not defined.
+func sortLane(lane []stored) {
+	slices.SortFunc(lane, func(a, b stored) int {
 		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.Due.Compare(b.Due), cmp.Compare(a.seq, b.seq))
 	})
-	to = slices.Grow(to, len(lane))
-	for i := range lane {
-		to = append(to, lane[i].Job)
+}
+
+// claimTickets claims the jobs of the tickets that are still good.
+func (s *Store) claimTickets(ctx context.Context, session uuid.UUID, tickets [][]Ticket) ([]errand.Job, error) {
+	var x lines
+	lane := map[int64]int{}
+	for i, of := range tickets {
+		for _, t := range of {
+			x.add(t.Queue, t.Kind, int16(t.Priority), t.Due, t.Seq)
+			lane[t.Seq] = i
+		}
 	}
-	s.held.put(lane)
-	return to
+	if len(x.seqs) == 0 {
+		return nil, nil
+	}
+	var all []stored
+	err := s.do(ctx, s.work, func(ctx context.Context, c *pgxpool.Conn) (err error) {
+		all, err = jobs(c.Query(ctx, s.sql(claimTickets), [16]byte(session), x.queues, x.kinds, x.priorities, x.dues, x.seqs))
+		return err
+	})
+	if err != nil {
+		s.dispatch.doubt() // the tickets are gone
+		return nil, err
+	}
+	sortLane(all)
+	slices.SortStableFunc(all, func(a, b stored) int { return lane[a.seq] - lane[b.seq] })
+	s.held.put(all)
+	return plain(all), nil
 }
 
 // held remembers the jobs that this process has claimed, as they are stored, so that a finish need write only what

@@ -51,7 +51,8 @@ type hints struct {
 	pending   pending
 	signal    chan struct{} // holds one
 	listeners []func(errand.Hint)
-	hears     bool
+	hears     bool // notifications
+	joined    bool // what the dispatcher carries
 }
 
 // pending is what is to be said.
@@ -86,21 +87,55 @@ func (s *Store) OnHint(f func(errand.Hint)) {
 	h.listeners = append(h.listeners, f)
 	if len(h.listeners) == 1 {
 		h.running.Go(h.listen)
+		if s.dispatch.d != nil {
+			h.running.Go(h.join)
+		}
 	}
 }
 
-// HintMode tells how this process learns what others write: "notify", or "poll" while it hears no notifications.
+// join hears what the dispatcher carries, until the store is closed.
+func (h *hints) join() {
+	ctx := h.s.closed
+	joined := func(yes bool) {
+		h.mu.Lock()
+		h.joined = yes
+		h.mu.Unlock()
+	}
+	for ctx.Err() == nil {
+		err := h.s.dispatch.d.Subscribe(ctx, h.channel, func() {
+			joined(true)
+			h.tell(errand.Hint{Lost: true})
+		}, func(text string) {
+			if origin, _, hint := parse(text); origin != h.origin {
+				h.tell(hint)
+			}
+		})
+		joined(false)
+		if ctx.Err() == nil && err != nil {
+			h.s.dispatch.failed(err)
+		}
+		sleep(ctx, downFor)
+	}
+}
+
+// HintMode tells how this process learns what others write: by its dispatcher ("redis"), by "notify", or only by "poll".
 func (s *Store) HintMode() string {
 	s.hints.mu.Lock()
 	defer s.hints.mu.Unlock()
-	if s.hints.hears {
+	switch {
+	case s.hints.joined && s.dispatch.up():
+		return s.dispatch.d.Name()
+	case s.hints.hears:
 		return "notify"
 	}
 	return "poll"
 }
 
 // Hint implements [errand.Hinter].
-func (s *Store) Hint(jobs []errand.Job) { s.hints.inserted(jobs, nil) }
+func (s *Store) Hint(jobs []errand.Job) {
+	s.dispatch.inserted(jobs, nil, nil)
+	s.hints.inserted(jobs, nil)
+}
 
 // inserted tells of jobs that were inserted: those that are not there already.
 func (h *hints) inserted(jobs []errand.Job, there []*errand.Job) {
@@ -189,10 +224,13 @@ func (h *hints) send() {
 		if text == "" {
 			continue
 		}
-		err := h.s.do(ctx, h.s.general, func(ctx context.Context, c *pgxpool.Conn) error {
-			_, err := c.Exec(ctx, notify, h.channel, text)
-			return err
-		})
+		var err error
+		if !h.publish(ctx, text) {
+			err = h.s.do(ctx, h.s.general, func(ctx context.Context, c *pgxpool.Conn) error {
+				_, err := c.Exec(ctx, notify, h.channel, text)
+				return err
+			})
+		}
 		pause := hintGap
 		if err != nil {
 			pause = time.Second // others poll
@@ -201,6 +239,22 @@ func (h *hints) send() {
 			return
 		}
 	}
+}
+
+// publish sends a text through the dispatcher, if that is up.
+func (h *hints) publish(ctx context.Context, text string) bool {
+	x := &h.s.dispatch
+	if !x.up() {
+		return false
+	}
+	x.wait(ctx) // who is told of a job should find its ticket
+	ctx, cancel := context.WithTimeout(ctx, dispatchTimeout)
+	defer cancel()
+	err := x.d.Publish(ctx, h.channel, text)
+	if err != nil {
+		x.failed(err)
+	}
+	return err == nil
 }
 
 // take writes what is to be said.

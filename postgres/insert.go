@@ -60,7 +60,7 @@ func isPlain(j *errand.Job) bool {
 		j.Progress == (errand.Progress{}) && len(j.Checkpoint) == 0
 }
 
-// insertFresh inserts fresh jobs of one shape. It answers the IDs of those that it has inserted, unless these are all.
+// insertFresh inserts fresh jobs of one shape. It answers the IDs of those that it has inserted, unless these are all, and if $15 then their seqs.
 const insertFresh = `
 	with j as (
 		insert into errand.jobs (id, due, created, args, kind, queue, state, version, priority, max_attempts, max_crashes, timeout, retention, on_failure, shelf)
@@ -74,7 +74,7 @@ const insertFresh = `
 		select (select gen from errand.turn), $6::text, $5::text, $9::smallint, j.due, j.seq from j where $7::text = 'ready'),
 	m as (
 		insert into errand.moves (n, dst, queue, kind) select count(*), $7::text, $6::text, $5::text from j having count(*) > 0)
-	select case when count(*) < cardinality($1::uuid[]) then coalesce(json_agg(id), '[]')::text end from j`
+	select case when count(*) < cardinality($1::uuid[]) then coalesce(json_agg(id), '[]')::text end, case when $15::boolean then array_agg(seq) end from j`
 
 // Values of SQL that several statements need.
 const (
@@ -154,9 +154,10 @@ func (s *Store) Insert(ctx context.Context, jobs []errand.Job) ([]*errand.Job, e
 		return nil, ctx.Err()
 	}
 	var there []*errand.Job
+	var seqs []int64
 	var err error
-	if text, args, ok := uniform(jobs); ok {
-		there, err = s.insertUniform(ctx, jobs, text, args)
+	if args, ok := uniform(jobs); ok {
+		there, seqs, err = s.insertUniform(ctx, jobs, args)
 	} else {
 		err = s.transact(ctx, s.general, func(ctx context.Context, tx pgx.Tx) (err error) {
 			there, err = s.insert(ctx, native{tx}, jobs)
@@ -170,42 +171,43 @@ func (s *Store) Insert(ctx context.Context, jobs []errand.Job) ([]*errand.Job, e
 	if err != nil {
 		return nil, err
 	}
+	s.dispatch.inserted(jobs, there, seqs)
 	s.hints.inserted(jobs, there)
 	return there, nil
 }
 
-// insertUniform inserts jobs by one statement, which is a transaction of its own.
-func (s *Store) insertUniform(ctx context.Context, jobs []errand.Job, text string, args []any) ([]*errand.Job, error) {
-	there := make([]*errand.Job, len(jobs))
+// insertUniform inserts jobs by one statement, which is a transaction of its own. The seqs are there if all were inserted and there is a dispatcher.
+func (s *Store) insertUniform(ctx context.Context, jobs []errand.Job, args []any) (there []*errand.Job, seqs []int64, err error) {
+	there = make([]*errand.Job, len(jobs))
 	var answer *string
-	err := s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
-		return c.QueryRow(ctx, s.sql(text), args...).Scan(&answer)
+	err = s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
+		return c.QueryRow(ctx, s.sql(insertFresh), append(args, s.dispatch.d != nil)...).Scan(&answer, &seqs)
 	})
 	if err != nil || answer == nil {
-		return there, err
+		return there, seqs, err
 	}
 	err = s.transact(ctx, s.general, func(ctx context.Context, tx pgx.Tx) error {
-		missing, err := missing(jobs, all(len(jobs)), *answer)
+		ids, err := inserted(*answer)
 		if err != nil {
 			return err
 		}
-		return s.resolve(ctx, native{tx}, jobs, missing, there)
+		return s.resolve(ctx, native{tx}, jobs, missing(jobs, all(len(jobs)), ids), there)
 	})
-	return there, err
+	return there, nil, err
 }
 
-// uniform returns the statement that inserts fresh jobs of one shape; ok tells whether they are such.
-func uniform(jobs []errand.Job) (text string, args []any, ok bool) {
+// uniform returns the arguments of insertFresh but for the last, if the jobs are fresh and of one shape.
+func uniform(jobs []errand.Job) (args []any, ok bool) {
 	x := shapeOf(&jobs[0])
 	ids, dues, createds, bodies := make([][16]byte, len(jobs)), make([]time.Time, len(jobs)), make([]time.Time, len(jobs)), make([]string, len(jobs))
 	for i := range jobs {
 		j := &jobs[i]
 		if !isFresh(j) || shapeOf(j) != x {
-			return "", nil, false
+			return nil, false
 		}
 		ids[i], dues[i], createds[i], bodies[i] = j.ID, j.Due, j.Created, string(j.Args)
 	}
-	return insertFresh, []any{
+	return []any{
 		ids, dues, createds, bodies, x.kind, x.queue, string(x.state), x.version, int16(x.priority),
 		int32(x.maxAttempts), int32(x.maxCrashes), int64(x.timeout), int64(x.retention), string(x.onFailure),
 	}, true
@@ -235,38 +237,46 @@ func (s *Store) insert(ctx context.Context, t tx, jobs []errand.Job) ([]*errand.
 
 // insertRows inserts some of the jobs and returns those that were kept out.
 func (s *Store) insertRows(ctx context.Context, t tx, jobs []errand.Job, which []int) ([]int, error) {
-	picked := make([]errand.Job, len(which))
-	for i, k := range which {
-		picked[i] = jobs[k]
+	picked := make([]errand.Job, 0, len(which))
+	ids := make(map[errand.ID]bool, len(which))
+	for _, k := range which {
+		if id := jobs[k].ID; !ids[id] { // of several with one ID only the first can be inserted
+			ids[id] = true
+			picked = append(picked, jobs[k])
+		}
 	}
-	text, args, ok := uniform(picked)
-	if !ok {
-		text, args = insertAny, arrays(allColumns, len(picked), func(i int) *errand.Job { return &picked[i] })
-	}
-	answer, err := t.one(ctx, s.sql(text), args...)
-	if err != nil || answer == "" {
+	answer, err := t.one(ctx, s.sql(insertAny), arrays(allColumns, len(picked), func(i int) *errand.Job { return &picked[i] })...)
+	if err != nil || answer == "" && len(picked) == len(which) {
 		return nil, err
 	}
-	return missing(jobs, which, answer)
+	if answer != "" {
+		if ids, err = inserted(answer); err != nil {
+			return nil, err
+		}
+	}
+	return missing(jobs, which, ids), nil
 }
 
-// missing returns those of the jobs that are not among the inserted ones. The first of several with one ID was inserted.
-func missing(jobs []errand.Job, which []int, inserted string) (out []int, err error) {
+// inserted reads the IDs of the jobs that a statement has inserted.
+func inserted(answer string) (map[errand.ID]bool, error) {
 	var ids []errand.ID
-	if err := json.Unmarshal([]byte(inserted), &ids); err != nil {
-		return nil, err
-	}
-	in := make(map[errand.ID]bool, len(ids))
+	err := json.Unmarshal([]byte(answer), &ids)
+	set := make(map[errand.ID]bool, len(ids))
 	for _, id := range ids {
-		in[id] = true
+		set[id] = true
 	}
+	return set, err
+}
+
+// missing returns those of the jobs that are not inserted. The first of several with one ID is meant by it.
+func missing(jobs []errand.Job, which []int, inserted map[errand.ID]bool) (out []int) {
 	for _, i := range which {
-		if !in[jobs[i].ID] {
+		if !inserted[jobs[i].ID] {
 			out = append(out, i)
 		}
-		delete(in, jobs[i].ID)
+		delete(inserted, jobs[i].ID)
 	}
-	return out, nil
+	return out
 }
 
 // resolve finds what keeps the missing jobs out, or inserts them after all.

@@ -57,6 +57,8 @@ type Options struct {
 	NoMigrate bool
 	// NoListen turns NOTIFY off: other processes' news are found by polling.
 	NoListen bool
+	// Dispatcher, if there is one, hands out ready jobs and carries hints. All processes on one schema must have the same.
+	Dispatcher Dispatcher
 	// Pooler says that there is a pooler in transaction mode between here and the server, so
 	// that a connection keeps neither settings nor prepared statements. Open notices a
 	// PgBouncer that refuses these settings by itself.
@@ -75,12 +77,13 @@ type Store struct {
 	work    *pgxpool.Pool // for claims, finishes and heartbeats only, so that nothing is in their way
 	reset   atomic.Int64  // when the pools were last reset, in Unix nanoseconds
 
-	texts  sync.Map // statements in this schema, by their text
-	held   held
-	hints  *hints
-	upkeep upkeep
-	closed context.Context
-	close  context.CancelFunc
+	texts    sync.Map // statements in this schema, by their text
+	held     held
+	hints    *hints
+	dispatch dispatch
+	upkeep   upkeep
+	closed   context.Context
+	close    context.CancelFunc
 }
 
 var _ errand.Store = (*Store)(nil)
@@ -142,6 +145,7 @@ func open(ctx context.Context, url string, opts *Options) (*Store, error) {
 		_ = s.Close()
 		return nil, scrub(err)
 	}
+	s.dispatch.s, s.dispatch.d = s, o.Dispatcher
 	s.hints = newHints(s)
 	return s, nil
 }
@@ -203,6 +207,9 @@ func (s *Store) Close() error {
 	}
 	s.general.Close()
 	s.work.Close()
+	if s.dispatch.d != nil {
+		return s.dispatch.d.Close()
+	}
 	return nil
 }
 

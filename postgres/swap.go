@@ -35,13 +35,16 @@ func (s *Store) Swap(ctx context.Context, changes []errand.Change) ([]errand.Swa
 		return out, ctx.Err()
 	}
 	var err error
+	var joined lines
 	known := s.held.take(changes)
 	if f := finishes(changes, known); f != nil {
 		err = s.finish(ctx, f, out)
 	} else {
 		err = s.transact(ctx, s.work, func(ctx context.Context, tx pgx.Tx) error {
 			w := swap{s: s, tx: tx, changes: changes, out: out}
-			return w.write(ctx)
+			err := w.write(ctx)
+			joined = w.joined
+			return err
 		})
 	}
 	if err != nil {
@@ -55,6 +58,7 @@ func (s *Store) Swap(ctx context.Context, changes []errand.Change) ([]errand.Swa
 	if err := s.remarkLinks(ctx, changes, out); err != nil {
 		s.log.Warn("cannot look for jobs that began to wait just now; they will be found in a minute", "error", err)
 	}
+	s.dispatch.swapped(changes, out, &joined)
 	s.hints.swapped(changes, out)
 	return out, nil
 }
@@ -169,6 +173,7 @@ type swap struct {
 	rows   map[errand.ID]*row // the jobs as they are stored, locked
 	holder map[string]*row    // of unique keys
 	free   []int64            // seqs of the jobs that no longer hold their key
+	joined lines              // the jobs that become ready
 	batch  pgx.Batch
 }
 
@@ -432,7 +437,7 @@ func (w *swap) queueLines(text string, l *lines) {
 
 // note keeps true what leads to the jobs: the ready ones, the running ones, those that expire, the counts and the links.
 func (w *swap) note(changes []decided) {
-	var left, joined lines
+	var left lines
 	var src, dst, queues, kinds []string
 	var sessions, ended, waiting, used [][16]byte
 	var running, expiring []int64
@@ -447,7 +452,7 @@ func (w *swap) note(changes []decided) {
 			left.add(r.queue, r.kind, r.priority, r.due, r.seq)
 		}
 		if state == errand.Ready && (r.state != errand.Ready || !j.Due.Equal(r.due)) {
-			joined.add(r.queue, r.kind, r.priority, j.Due, r.seq)
+			w.joined.add(r.queue, r.kind, r.priority, j.Due, r.seq)
 		}
 		if state != r.state {
 			src, dst = append(src, string(r.state)), append(dst, string(state))
@@ -467,7 +472,7 @@ func (w *swap) note(changes []decided) {
 		}
 	}
 	w.queueLines(deleteReady, &left)
-	w.queueLines(insertReady, &joined)
+	w.queueLines(insertReady, &w.joined)
 	if len(src) > 0 {
 		w.batch.Queue(w.s.sql(insertMoves), src, dst, queues, kinds)
 	}
