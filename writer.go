@@ -312,8 +312,7 @@ func (wg *writing) met(job *Job) {
 	r, w := wg.run, wg.run.worker
 	want := &wg.change.Job
 	switch {
-	case job.Version == want.Version && job.Token == want.Token && job.State == want.State &&
-		job.Entries == want.Entries && job.Ended.Equal(want.Ended):
+	case job.isAs(want):
 		// It is this very write: it was committed and its reply was lost.
 		wg.written()
 		if wg.settled {
@@ -335,4 +334,13 @@ func (wg *writing) met(job *Job) {
 		wg.answer(ErrLeaseLost)
 		w.lost(r, job)
 	}
+}
+
+// isAs reports whether the state machine has left both in the same way.
+func (j *Job) isAs(o *Job) bool {
+	return j.Version == o.Version && j.Token == o.Token && j.State == o.State && j.Want == o.Want && j.Worker == o.Worker &&
+		j.Actor == o.Actor && j.Reason == o.Reason && j.Attempt == o.Attempt && j.Crashes == o.Crashes && j.Blocked == o.Blocked &&
+		j.CleanUp == o.CleanUp && j.Due.Equal(o.Due) && j.Started.Equal(o.Started) && j.Ended.Equal(o.Ended) && j.Expires.Equal(o.Expires) &&
+		string(j.Checkpoint) == string(o.Checkpoint) && j.Progress == o.Progress && string(j.Result) == string(o.Result) &&
+		j.Error == o.Error && j.Entries == o.Entries
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -44,24 +45,23 @@ const (
 				select r.gen, r.ctid as tid from errand.ready r where r.queue = x.queue and r.kind = x.kind and r.priority = x.priority and r.due = x.due and r.seq = x.seq
 				for update skip locked) r),` + taken
 
-	// taken makes the jobs running whose rows of errand.ready p names.
+	// taken makes the jobs running whose rows of errand.ready p names. What it notes it takes from these rows, so that
+	// the jobs go straight to the client.
 	taken = `
-		d0 as (delete from errand.ready_0 where ctid = any (array(select tid from p where gen = 0)) returning seq),
-		d1 as (delete from errand.ready_1 where ctid = any (array(select tid from p where gen = 1)) returning seq),
-		d2 as (delete from errand.ready_2 where ctid = any (array(select tid from p where gen = 2)) returning seq),
-		d as (select seq from d0 union all select seq from d1 union all select seq from d2),
-		j as (
-			update errand.jobs j set state = 'running', worker = $1::uuid, started = n.now, attempt = attempt + 1, token = token + 1,
-				version = version + 1, unique_held = case when unique_scope = 'started' then null else unique_held end
-			from (select clock_timestamp() as now) n
-			where j.seq = any (array(select seq from d))
-			returning ` + columns + `),
+		d0 as (delete from errand.ready_0 where ctid = any (array(select tid from p where gen = 0)) returning seq, queue, kind),
+		d1 as (delete from errand.ready_1 where ctid = any (array(select tid from p where gen = 1)) returning seq, queue, kind),
+		d2 as (delete from errand.ready_2 where ctid = any (array(select tid from p where gen = 2)) returning seq, queue, kind),
+		d as materialized (select * from d0 union all select * from d1 union all select * from d2),
 		m as (
-			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'ready', 'running', queue, kind from j group by queue, kind),
+			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'ready', 'running', queue, kind from d group by queue, kind),
 		r as (
 			insert into errand.runs (session, minute, chunk)
-			select distinct $1::uuid, date_trunc('minute', clock_timestamp()), seq >> 10 from j order by 3 on conflict do nothing)
-		select * from j`
+			select $1::uuid, date_trunc('minute', clock_timestamp()), c.chunk from (select distinct seq >> 10 as chunk from d) c order by 3 on conflict do nothing)
+		update errand.jobs j set state = 'running', worker = $1::uuid, started = n.now, attempt = attempt + 1, token = token + 1,
+			version = version + 1, unique_held = case when unique_scope = 'started' then null else unique_held end
+		from (select clock_timestamp() as now) n
+		where j.seq = any (array(select seq from d))
+		returning ` + columns
 
 	selectNext = `select due from errand.jobs where shelf = 'scheduled' order by due limit 1`
 )
@@ -70,12 +70,12 @@ const (
 func (s *Store) Claim(ctx context.Context, c errand.Claim) (errand.Claimed, error) {
 	c.Lanes = slices.DeleteFunc(slices.Clone(c.Lanes), func(l errand.Lane) bool { return l.Limit <= 0 || len(l.Kinds) == 0 })
 	if next, ok := s.dispatch.known(); ok {
-		if tickets, ok := s.dispatch.take(ctx, c.Lanes); ok {
-			jobs, err := s.claimTickets(ctx, c.Session, tickets)
-			if err != nil {
-				return errand.Claimed{}, err
-			}
+		jobs, err := s.claimDispatched(ctx, c)
+		if len(jobs) > 0 || err == nil {
 			return errand.Claimed{Jobs: jobs, Next: next}, nil
+		}
+		if err != errNotDispatched {
+			return errand.Claimed{}, err
 		}
 	}
 	var got errand.Claimed
@@ -121,9 +121,41 @@ func sortLane(lane []stored) {
 	})
 }
 
-// claimTickets claims the jobs of the tickets that are still good.
-func (s *Store) claimTickets(ctx context.Context, session uuid.UUID, tickets [][]Ticket) ([]errand.Job, error) {
+// errNotDispatched says that the dispatcher cannot tell what there is to claim.
+var errNotDispatched = errors.New("the dispatcher does not answer")
+
+// claimDispatched claims jobs whose tickets the dispatcher has, more of them while there are old ones among these.
+func (s *Store) claimDispatched(ctx context.Context, c errand.Claim) ([]errand.Job, error) {
+	var got []errand.Job
+	lanes := slices.Clone(c.Lanes)
+	for {
+		tickets, ok := s.dispatch.take(ctx, lanes)
+		if !ok {
+			return got, errNotDispatched
+		}
+		jobs, err := s.claimTickets(ctx, c.Session, tickets)
+		if err != nil {
+			return got, err
+		}
+		for _, lane := range jobs {
+			got = append(got, lane...)
+		}
+		old := false
+		for i := range lanes {
+			lanes[i].Limit -= len(jobs[i])
+			old = old || len(jobs[i]) < len(tickets[i])
+		}
+		if !old {
+			return got, nil
+		}
+		lanes = slices.DeleteFunc(lanes, func(l errand.Lane) bool { return l.Limit <= 0 })
+	}
+}
+
+// claimTickets claims the jobs of the tickets that are still good, lane by lane.
+func (s *Store) claimTickets(ctx context.Context, session uuid.UUID, tickets [][]Ticket) ([][]errand.Job, error) {
 	var x lines
+	out := make([][]errand.Job, len(tickets))
 	lane := map[int64]int{}
 	for i, of := range tickets {
 		for _, t := range of {
@@ -132,7 +164,7 @@ func (s *Store) claimTickets(ctx context.Context, session uuid.UUID, tickets [][
 		}
 	}
 	if len(x.seqs) == 0 {
-		return nil, nil
+		return out, nil
 	}
 	var all []stored
 	err := s.do(ctx, s.work, func(ctx context.Context, c *pgxpool.Conn) (err error) {
@@ -144,9 +176,12 @@ func (s *Store) claimTickets(ctx context.Context, session uuid.UUID, tickets [][
 		return nil, err
 	}
 	sortLane(all)
-	slices.SortStableFunc(all, func(a, b stored) int { return lane[a.seq] - lane[b.seq] })
+	for i := range all {
+		k := lane[all[i].seq]
+		out[k] = append(out[k], all[i].Job)
+	}
 	s.held.put(all)
-	return plain(all), nil
+	return out, nil
 }
 
 // held remembers the jobs that this process has claimed, as they are stored, so that a finish need write only what

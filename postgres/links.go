@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -16,21 +18,70 @@ import (
 // markLinks marks the links to jobs that have ended or are gone. In most stores nothing ever waits: then it costs next to nothing.
 const markLinks = `update errand.links set ended = true where on_id = any ($1::uuid[]) and not ended and (select exists (select 1 from errand.links))`
 
-// remarkLinks marks the links to jobs that have ended by changes which are committed by now.
-func (s *Store) remarkLinks(ctx context.Context, changes []errand.Change, out []errand.Swapped) error {
-	var ended [][16]byte
+// relinks marks links again after the commit of what ended their jobs: in the background, many at a time.
+type relinks struct {
+	mu      sync.Mutex
+	ended   [][16]byte
+	done    chan struct{} // closed when these are marked; if there are none, when those before are
+	running bool
+}
+
+// relinkPause is how long ended jobs are gathered.
+const relinkPause = 10 * time.Millisecond
+
+// add has the links to jobs marked that have ended by changes which are committed by now.
+func (r *relinks) add(s *Store, changes []errand.Change, out []errand.Swapped) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for i := range changes {
-		if c := &changes[i]; out[i] == errand.Written && (c.Delete || c.Job.State.Ended() && !c.From.Ended()) {
-			ended = append(ended, c.Job.ID)
+		c := &changes[i]
+		if out[i] != errand.Written || !c.Delete && (!c.Job.State.Ended() || c.From.Ended()) {
+			continue
+		}
+		if len(r.ended) == 0 {
+			r.done = make(chan struct{})
+		}
+		r.ended = append(r.ended, c.Job.ID)
+	}
+	if len(r.ended) > 0 && !r.running && s.closed.Err() == nil {
+		r.running = true
+		s.upkeep.running.Go(func() { r.mark(s) })
+	}
+}
+
+func (r *relinks) mark(s *Store) {
+	for {
+		r.mu.Lock()
+		ended, done := r.ended, r.done
+		r.ended = nil
+		r.running = len(ended) > 0
+		r.mu.Unlock()
+		if len(ended) == 0 {
+			return
+		}
+		err := s.do(s.closed, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
+			_, err := c.Exec(ctx, s.sql(markLinks), ended)
+			return err
+		})
+		if err != nil && s.closed.Err() == nil {
+			s.log.Warn("cannot look for jobs that began to wait just now; they will be found in a minute", "error", err)
+		}
+		close(done)
+		sleep(s.closed, relinkPause)
+	}
+}
+
+// wait waits until the links are marked to all that this process has ended so far.
+func (r *relinks) wait(ctx context.Context) {
+	r.mu.Lock()
+	done := r.done
+	r.mu.Unlock()
+	if done != nil {
+		select {
+		case <-done:
+		case <-ctx.Done():
 		}
 	}
-	if len(ended) == 0 {
-		return nil
-	}
-	return s.do(ctx, s.work, func(ctx context.Context, c *pgxpool.Conn) error {
-		_, err := c.Exec(ctx, s.sql(markLinks), ended)
-		return err
-	})
 }
 
 // settleLinks looks after links that are fresh, and again a minute later.
@@ -62,6 +113,7 @@ const selectUnblocked = `
 // Unblocked implements [errand.Store].
 func (s *Store) Unblocked(ctx context.Context, limit int) ([]errand.Unblocked, error) {
 	var out []errand.Unblocked
+	s.relinks.wait(ctx)
 	err := s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
 		out = nil
 		var any, fresh bool

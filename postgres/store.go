@@ -81,6 +81,7 @@ type Store struct {
 	held     held
 	hints    *hints
 	dispatch dispatch
+	relinks  relinks
 	upkeep   upkeep
 	closed   context.Context
 	close    context.CancelFunc
@@ -152,7 +153,8 @@ func open(ctx context.Context, url string, opts *Options) (*Store, error) {
 
 // dial makes the pools and tries a connection of each.
 func (s *Store) dial(ctx context.Context, config *pgxpool.Config) (err error) {
-	s.general, err = s.pool(ctx, config, s.options.MaxConns, nil)
+	// Compiling a statement just in time costs a second and saves a moment, on all that errand asks.
+	s.general, err = s.pool(ctx, config, s.options.MaxConns, map[string]string{"jit": "off"})
 	if err != nil {
 		return err
 	}

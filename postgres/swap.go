@@ -55,9 +55,7 @@ func (s *Store) Swap(ctx context.Context, changes []errand.Change) ([]errand.Swa
 			s.held.keep(known[i], &changes[i].Job)
 		}
 	}
-	if err := s.remarkLinks(ctx, changes, out); err != nil {
-		s.log.Warn("cannot look for jobs that began to wait just now; they will be found in a minute", "error", err)
-	}
+	s.relinks.add(s, changes, out)
 	s.dispatch.swapped(changes, out, &joined)
 	s.hints.swapped(changes, out)
 	return out, nil
