@@ -4,7 +4,7 @@ GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo test race lint bench build clean
+.PHONY: help demo test race chaos lint bench build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -23,6 +23,10 @@ race: ## all tests with the race detector
 	@echo "Running all tests with the race detector (about four minutes)."
 	@internal/testserver/install.sh
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
+
+chaos: ## faults with real processes on PostgreSQL for FOR=10m; ARGS are flags (-seed repeats the choice of faults)
+	@internal/testserver/install.sh
+	$(GO) run ./chaos -for $(or $(FOR),10m) $(ARGS)
 
 lint: ## vet, staticcheck, formatting, go.mod
 	@echo "Checking the code: vet, staticcheck, gofumpt, go mod tidy."

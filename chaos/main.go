@@ -1,0 +1,125 @@
+// Command chaos tests errand on PostgreSQL by faults. It starts workers, API servers and enqueuers as processes of
+// their own; kills, stops and restarts them, PostgreSQL and the connections in between at random; and then compares
+// a ledger, which all processes keep in a file without errand, with what is stored: no acknowledged job is lost, each ends
+// once, no late write of a lost worker is recorded, and so on (check.go).
+//
+// The tests run it for some seconds. "make chaos" runs it for ten minutes, "make chaos FOR=2m" for two. The choice of faults
+// follows from the seed; when they hit does not.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/errandhq/errand/internal/testserver"
+)
+
+func main() {
+	if code, ok := playPart(); ok {
+		os.Exit(code)
+	}
+	o := options{say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
+	flag.DurationVar(&o.span, "for", 10*time.Minute, "how long to make faults")
+	flag.DurationVar(&o.every, "every", time.Second, "mean time between two faults")
+	flag.Uint64Var(&o.seed, "seed", rand.Uint64(), "of the choice of faults")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// options are the options of a run.
+type options struct {
+	span  time.Duration
+	every time.Duration // between two faults, in the mean
+	seed  uint64
+	say   func(format string, args ...any)
+}
+
+// run makes faults for a while, lets everything come to rest, and checks. When ctx ends, so do the faults.
+func run(ctx context.Context, o options) (err error) {
+	pg, err := testserver.StartPostgres(ctx, &testserver.PostgresOptions{Fsync: true})
+	if err != nil {
+		return err
+	}
+	defer pg.Close()
+	s, err := newStage(ctx, stageOptions{seed: o.seed, url: pg.URL("postgres"), proxied: true, say: o.say})
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.logs = []string{filepath.Join(pg.Dir, "log")}
+	if err := s.startAll(map[role]int{worker: 4, apiServe: 2, enqueuer: 2}); err != nil {
+		return err
+	}
+	t := &trouble{stage: s, Rand: s.rng(0), pg: pg}
+	s.underLoad(ctx, o.span, func(ctx context.Context) { t.run(ctx, o.every) })
+	s.note("the faults are over")
+	return s.settle(context.WithoutCancel(ctx))
+}
+
+// startAll starts so many processes of each role.
+func (s *stage) startAll(count map[role]int) error {
+	for r, n := range count {
+		for range n {
+			if err := s.start(part{Role: r, Rate: 50 * time.Millisecond}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// underLoad has jobs enqueued over HTTP, paused, cancelled and waited for while meanwhile is at it, for so
+// long. (The enqueuers are at it all the time.)
+func (s *stage) underLoad(ctx context.Context, d time.Duration, meanwhile func(context.Context)) {
+	const clients = 3
+	ctx, stop := context.WithTimeout(ctx, d)
+	defer stop()
+	var load sync.WaitGroup
+	for i := range uint64(clients) {
+		load.Go(func() { s.produce(ctx, &mix{Rand: s.rng(10 + i)}, 100*time.Millisecond) })
+		load.Go(func() { s.control(ctx, s.rng(20+i)) })
+		load.Go(func() { s.look(ctx, s.rng(30+i)) })
+	}
+	load.Go(func() { s.probe(ctx, time.Second) })
+	meanwhile(ctx)
+	load.Wait()
+}
+
+// settle lets everything come to rest, and checks.
+func (s *stage) settle(ctx context.Context) error {
+	s.end(enqueuer)
+	rested := time.Now()
+	if s.drained(ctx, 100*time.Second) {
+		s.counts.drain = time.Since(rested)
+	}
+	err := s.checkSessions(ctx)
+	s.end(worker)
+	s.end(apiServe)
+	err = firstOf(err, s.checkSessions(ctx), s.probeOnce(ctx), s.checkStats(ctx), s.inquire(ctx))
+	s.say("%s", s.report())
+	return firstOf(err, s.verdict())
+}
+
+func (s *stage) rng(n uint64) *rand.Rand { return rand.New(rand.NewPCG(s.seed, n)) }
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

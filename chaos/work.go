@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/server"
+)
+
+// The kinds of jobs. All have the same handler; their args say what it does.
+const (
+	quick    = "quick"    // nothing
+	steps    = "steps"    // some steps with a checkpoint each
+	deaf     = "deaf"     // the same, and never looks at its context
+	flaky    = "flaky"    // fails twice, with an error or a panic, and then succeeds
+	hopeless = "hopeless" // fails always
+	single   = "single"   // is unique for a window
+	follower = "follower" // waits for others
+)
+
+var kinds = []string{quick, steps, deaf, flaky, hopeless, single, follower}
+
+// work is what a handler is to do.
+type work struct {
+	Steps int           `json:"steps,omitempty"`
+	Each  time.Duration `json:"each,omitempty"`  // how long a step takes, in ns
+	Fails int           `json:"fails,omitempty"` // attempts that fail first; negative: all
+	Panic bool          `json:"panic,omitempty"` // how they fail
+	Deaf  bool          `json:"deaf,omitempty"`
+}
+
+// order is a job to be enqueued, by the library or over HTTP.
+type order struct {
+	id       errand.ID // nil: the server derives it from an Idempotency-Key
+	kind     string
+	queue    string
+	work     work
+	attempts int // 0: the default
+	priority int
+	in       time.Duration
+	key      string
+	window   time.Duration
+	after    []errand.ID
+	outcome  errand.OnFailure
+}
+
+// newJob is the order for the library.
+func (o *order) newJob() errand.NewJob {
+	args, _ := json.Marshal(o.work)
+	options := []errand.Option{errand.WithID(o.id), errand.Queue(o.queue), errand.Priority(o.priority)}
+	if o.attempts > 0 {
+		options = append(options, errand.MaxAttempts(o.attempts))
+	}
+	if o.in > 0 {
+		options = append(options, errand.In(o.in))
+	}
+	if o.key != "" {
+		options = append(options, errand.UniqueFor(o.key, o.window))
+	}
+	if len(o.after) > 0 {
+		options = append(options, errand.After(o.after...), errand.AfterOutcome(o.outcome))
+	}
+	return errand.NewJob{Kind: o.kind, Args: args, Options: options}
+}
+
+// body is the order for the HTTP API.
+func (o *order) body() server.NewJob {
+	args, _ := json.Marshal(o.work)
+	b := server.NewJob{
+		ID: o.id, Kind: o.kind, Queue: o.queue, Args: args, Priority: &o.priority, MaxAttempts: o.attempts,
+		In: server.Duration(o.in), After: o.after,
+	}
+	if o.key != "" {
+		b.Unique = &server.Unique{Key: o.key, Window: server.Duration(o.window)}
+	}
+	if len(o.after) > 0 {
+		b.AfterOutcome = o.outcome
+	}
+	return b
+}
+
+// mix makes orders at random.
+type mix struct {
+	*rand.Rand
+	recent []errand.ID // the last acknowledged jobs, to wait for
+}
+
+func (m *mix) order() order {
+	o := order{id: uuid.Must(uuid.NewV7()), kind: quick, queue: "default", priority: m.IntN(3)}
+	switch p := m.IntN(100); {
+	case p < 40:
+		if m.IntN(4) == 0 {
+			o.in = m.span(0, 1500*time.Millisecond)
+		}
+	case p < 58:
+		o.kind, o.queue, o.work = steps, "slow", m.steps()
+	case p < 63:
+		o.kind, o.queue, o.work = deaf, "slow", m.steps()
+		o.work.Deaf = true
+	case p < 73:
+		o.kind, o.work, o.attempts = flaky, work{Fails: 2, Panic: m.IntN(2) == 0}, 3
+	case p < 78:
+		o.kind, o.work, o.attempts = hopeless, work{Fails: -1}, 1+m.IntN(3)
+	case p < 88:
+		o.kind, o.key, o.window = single, fmt.Sprintf("key-%d", m.IntN(4)), m.span(time.Second, 4*time.Second)
+	case len(m.recent) > 0:
+		o.kind, o.after, o.outcome = follower, m.some(), errand.CancelAfter
+		if m.IntN(3) == 0 {
+			o.outcome = errand.RunAfter
+		}
+	}
+	return o
+}
+
+// steps is work of 0.1 to 2 s.
+func (m *mix) steps() work {
+	w := work{Steps: 2 + m.IntN(9), Each: m.span(20*time.Millisecond, 100*time.Millisecond)}
+	if m.IntN(4) == 0 {
+		w.Each *= 2
+	}
+	return w
+}
+
+func (m *mix) span(from, to time.Duration) time.Duration {
+	return (from + time.Duration(m.Int64N(int64(to-from)))).Truncate(time.Microsecond)
+}
+
+// some returns one to three different recent jobs.
+func (m *mix) some() (ids []errand.ID) {
+	for _, i := range m.Perm(len(m.recent))[:min(len(m.recent), 1+m.IntN(3))] {
+		ids = append(ids, m.recent[i])
+	}
+	return ids
+}
+
+func (m *mix) remember(id errand.ID) {
+	if slices.Contains(m.recent, id) {
+		return
+	}
+	if m.recent = append(m.recent, id); len(m.recent) > 20 {
+		m.recent = m.recent[1:]
+	}
+}
+
+// result is what a successful job returns: which run it was.
+type result struct {
+	Token   int64     `json:"token"`
+	Session uuid.UUID `json:"session"`
+}
+
+// perform is the handler of all kinds.
+func (l *ledger) perform(ctx context.Context, run *errand.Run) (json.RawMessage, error) {
+	job := run.Job()
+	var w work
+	if err := json.Unmarshal(job.Args, &w); err != nil {
+		return nil, err
+	}
+	at, err := errand.Checkpoint[int](run)
+	if err != nil {
+		return nil, err
+	}
+	x := noteOf(began, &job)
+	x.Step, x.Attempt, x.Started = at, job.Attempt, job.Started.UnixMicro()
+	l.put(x)
+	if w.Fails < 0 || job.Attempt <= w.Fails {
+		x.What = failing
+		l.put(x)
+		if w.Panic {
+			panic("as ordered")
+		}
+		return nil, errors.New("as ordered")
+	}
+	for at < w.Steps {
+		if !pause(ctx, &w) {
+			x.What, x.Step, x.Text = stopping, at, context.Cause(ctx).Error()
+			l.put(x)
+			return nil, run.Stop(at)
+		}
+		at++
+		errand.Logger(ctx).Info("step done", "step", at)
+		run.Progress(int64(at), int64(w.Steps), "")
+		if err := run.Save(at); err == nil {
+			l.put(note{What: saved, Job: job.ID, Token: job.Token, Step: at})
+		} else if !w.Deaf {
+			x.What, x.Text = stopping, err.Error()
+			l.put(x)
+			return nil, err
+		}
+	}
+	x.What = done
+	l.put(x)
+	return json.Marshal(result{job.Token, job.Worker})
+}
+
+// pause takes as long as a step, and reports false if the run should stop.
+func pause(ctx context.Context, w *work) bool {
+	if w.Deaf {
+		time.Sleep(w.Each)
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(w.Each):
+		return true
+	}
+}
