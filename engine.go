@@ -147,7 +147,7 @@ type shared struct {
 	config      Config
 	log         *slog.Logger
 	handlings   handlings
-	offset      atomic.Int64 // the store's clock minus ours, in ns
+	clock       clock
 	bus         bus
 	inserter    inserter
 	uncommitted uncommitted
@@ -208,20 +208,81 @@ func Backoff(base, limit time.Duration) RetryPolicy {
 
 // Now returns the time by the store's clock, as far as this process knows it: by which to judge
 // whether a session has lapsed or a job is due.
-func (e *Engine) Now() time.Time { return time.Now().Add(time.Duration(e.offset.Load())) }
+func (e *Engine) Now() time.Time { return time.Now().Add(time.Duration(e.clock.offset.Load())) }
 
-// setClock learns the store's clock from one answer of the store. An offset of less than a
+// Clock is a [Store] whose clock is not that of this process's machine. An engine without a worker, which gets no heartbeats'
+// answers, asks it for the time. An optional part of a store.
+type Clock interface {
+	Now(ctx context.Context) (time.Time, error)
+}
+
+// clock is what an engine knows of the store's clock.
+type clock struct {
+	offset atomic.Int64 // the store's clock minus ours, in ns
+
+	mu      sync.Mutex
+	learned time.Time     // when; zero: never
+	error   time.Duration // at most, then
+	asking  bool
+}
+
+// clockEvery is how often an engine without a worker asks for the time.
+const clockEvery = 30 * time.Second
+
+// learn takes the store's clock from one answer of the store. An offset of less than a
 // millisecond is as good as none, and an answer that took long tells nothing.
-func (e *Engine) setClock(sent, received, store time.Time) {
+func (c *clock) learn(sent, received, store time.Time) {
 	took := received.Sub(sent)
-	if took > time.Second {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// Clocks drift apart by less than a hundred microseconds a second.
+	known := c.error + received.Sub(c.learned)/10_000
+	if took > time.Second || !c.learned.IsZero() && took/2 > known {
 		return
 	}
+	c.learned, c.error = received, took/2
 	offset := store.Sub(sent.Add(took / 2))
 	if offset.Abs() < time.Millisecond {
 		offset = 0
 	}
-	e.offset.Store(int64(offset))
+	c.offset.Store(int64(offset))
+}
+
+// ask asks the store for the time, if it has a clock of its own and nothing was heard of it lately: for the first time at
+// once, later in the background.
+func (e *Engine) ask(ctx context.Context) {
+	store, ok := e.worker.e.store.(Clock)
+	if !ok {
+		return
+	}
+	c := &e.clock
+	c.mu.Lock()
+	first := c.learned.IsZero()
+	ask := !c.asking && (first || time.Since(c.learned) > clockEvery)
+	c.asking = c.asking || ask
+	c.mu.Unlock()
+	if !ask {
+		return
+	}
+	learn := func(ctx context.Context) {
+		sent := time.Now()
+		now, err := store.Now(ctx)
+		if err == nil {
+			c.learn(sent, time.Now(), now)
+		}
+		c.mu.Lock()
+		c.asking = false
+		c.mu.Unlock()
+	}
+	if first {
+		learn(ctx) // it fails as the call will that it is for
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		learn(ctx)
+	}()
 }
 
 // callStarts returns the time before a call of the store, if anybody wants to know.
@@ -321,6 +382,7 @@ func (e *Engine) Delete(ctx context.Context, id ID) error {
 
 // act reads the job, applies the verb and swaps, again and again while others are faster.
 func (e *Engine) act(ctx context.Context, id ID, reason string, verb func(*Change, By) error) (*Job, error) {
+	e.ask(ctx)
 	by := By{Reason: reason}
 	by.Actor, _ = ctx.Value(actorKey{}).(string)
 	for {

@@ -30,6 +30,7 @@ func (e *Engine) Enqueue(ctx context.Context, jobs ...NewJob) ([]Job, error) {
 	if len(jobs) > MaxBatch {
 		return nil, fmt.Errorf("%w batch of %d jobs: at most %d at once", ErrInvalid, len(jobs), MaxBatch)
 	}
+	e.ask(ctx)
 	built := make([]Job, len(jobs))
 	for i := range jobs {
 		if err := e.build(&built[i], &jobs[i]); err != nil {

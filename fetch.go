@@ -35,7 +35,7 @@ func (w *worker) fetchLoop(ctx context.Context) {
 
 // scheduled has the fetcher look when a job becomes due, if that is before the next poll.
 func (w *worker) scheduled(due time.Time) {
-	at := due.Add(-time.Duration(w.e.offset.Load())).UnixMicro() + 1
+	at := due.Add(-time.Duration(w.e.clock.offset.Load())).UnixMicro() + 1
 	for {
 		old := w.nextDue.Load()
 		if old != 0 && old <= at {
@@ -104,7 +104,7 @@ func (w *worker) fetch(ctx context.Context, all bool) (next time.Time) {
 		}
 		next = time.Time{}
 		if !got.Next.IsZero() {
-			next = got.Next.Add(-time.Duration(w.e.offset.Load()) + time.Microsecond)
+			next = got.Next.Add(-time.Duration(w.e.clock.offset.Load()) + time.Microsecond)
 		}
 		if w.unsure {
 			w.handBackStrays(ctx)

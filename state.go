@@ -190,8 +190,14 @@ func (c *Change) endCancelled() {
 func (c *Change) end(s State) {
 	c.Job.State, c.Job.Want = s, ""
 	c.Job.Ended = c.now
+	if c.now.Before(c.Job.Started) { // by the clock of another process
+		c.Job.Ended = c.Job.Started
+	}
 	if keep := c.keep(s); keep > 0 {
 		c.Job.Expires = timestamp(c.now.Add(keep))
+		if c.Job.UniqueScope == UntilTime && c.Job.Expires.Before(c.Job.UniqueUntil) {
+			c.Job.Expires = c.Job.UniqueUntil // without the job its key would be free
+		}
 	}
 	c.touch()
 }

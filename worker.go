@@ -254,7 +254,7 @@ func (w *worker) beat(ctx context.Context) error {
 		return err
 	}
 	w.session.Started = s.Started
-	w.e.setClock(sent, time.Now(), pulse.Now)
+	w.e.clock.learn(sent, time.Now(), pulse.Now)
 	for i := range pulse.Changed {
 		w.told(&pulse.Changed[i])
 	}

@@ -102,7 +102,9 @@ var (
 // schemaVersion returns how many steps have been applied.
 func (s *Store) schemaVersion(ctx context.Context, q querier) (version int, err error) {
 	var there bool
-	err = q.QueryRow(ctx, "select to_regclass($1) is not null", s.options.Schema+".schema_version").Scan(&there)
+	// Not to_regclass, which knows nothing yet of a table that another process has just made.
+	const exists = "select exists (select from pg_catalog.pg_tables where schemaname = $1 and tablename = 'schema_version')"
+	err = q.QueryRow(ctx, exists, s.options.Schema).Scan(&there)
 	if err != nil || !there {
 		return 0, err
 	}

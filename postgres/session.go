@@ -87,6 +87,16 @@ func scanChanged(rows pgx.Rows) (out []errand.Job, err error) {
 	return out, rows.Err()
 }
 
+var _ errand.Clock = (*Store)(nil)
+
+// Now implements [errand.Clock].
+func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
+	err = s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
+		return c.QueryRow(ctx, "select clock_timestamp()").Scan(&now)
+	})
+	return now, err
+}
+
 // Sessions implements [errand.Store].
 func (s *Store) Sessions(ctx context.Context) ([]errand.Session, error) {
 	var out []errand.Session

@@ -2,8 +2,10 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -186,5 +188,34 @@ func TestTickets(t *testing.T) {
 			t.Fatalf("got  %v\nwant %v", got, want[:n])
 		}
 		want = want[n:]
+	}
+}
+
+func TestPassword(t *testing.T) {
+	server, err := testserver.StartRedis(t.Context(), &testserver.RedisOptions{Args: []string{"--requirepass", "secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	for address, opts := range map[string]*redis.Options{
+		server.Addr():                             {Password: "secret"},
+		"redis://:secret@" + server.Addr():        nil,
+		"redis://:wrong@" + server.Addr():         nil,
+		"redis://:secret@" + server.Addr() + "/2": {Prefix: "other"},
+	} {
+		d, err := redis.Open(address, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = d.Offer(t.Context(), []postgres.Ticket{{Queue: "q", Kind: "k", Seq: 1}})
+		if right := !strings.Contains(address, "wrong"); (err == nil) != right {
+			t.Errorf("%s: %v", address, err)
+		}
+		d.Close()
+	}
+	for _, address := range []string{"", "localhost", "redis://%zz", "http://localhost:1"} {
+		if _, err := redis.Open(address, nil); !errors.Is(err, errand.ErrInvalid) || strings.Contains(err.Error(), "zz") {
+			t.Errorf("address %q: %v, want ErrInvalid", address, err)
+		}
 	}
 }

@@ -48,7 +48,7 @@ func StartRedis(ctx context.Context, opts *RedisOptions) (*Redis, error) {
 	s.command = append(s.command, opts.Args...)
 	s.ready = func(int) bool {
 		pong, err := redis(s.address(), "PING")
-		return err == nil && pong == "PONG"
+		return err == nil && pong == "PONG" || err != nil && strings.Contains(err.Error(), "NOAUTH")
 	}
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
