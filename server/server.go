@@ -45,7 +45,6 @@ type Server struct {
 	kinds       knownKinds
 	repeats     repeats
 	ready       readiness
-	hub         hub
 	waits       chan struct{}   // a place for each request that waits
 	life        context.Context // ends when waits should
 	stopWaits   context.CancelFunc
@@ -61,7 +60,6 @@ func New(engine *errand.Engine, config *Config) (*Server, error) {
 	s.log = cmp.Or(s.config.Log, slog.Default())
 	s.waits = make(chan struct{}, cmp.Or(max(s.config.MaxWaits, 0), 1000))
 	s.life, s.stopWaits = context.WithCancel(context.Background())
-	s.hub.engine = engine
 	for _, name := range s.config.Hosts {
 		s.hosts.add(name)
 	}

@@ -44,15 +44,13 @@ func (s *Server) await(ctx context.Context, id idParam, wait time.Duration, unti
 		return nil, err
 	}
 	defer release()
-	w := s.hub.watch(errand.ID(id))
-	defer w.stop()
 	end, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
 	rc := requestOf(ctx).rc
 	_ = rc.SetReadDeadline(time.Time{}) // not all writers can; their timeouts are not ours
 	_ = rc.SetWriteDeadline(time.Now().Add(wait + requestTime))
-	job, _, err := w.until(ctx, end, until)
+	job, _, err := s.until(ctx, end, errand.ID(id), until)
 	return job, err
 }
 
@@ -86,15 +84,13 @@ func (s *Server) watch(ctx context.Context, in *watchInput) (*watchOutput, error
 	if err != nil {
 		return nil, err
 	}
-	w := s.hub.watch(errand.ID(in.ID))
-	stop := func() { w.stop(); release() }
 	job, err := s.engine.Get(ctx, errand.ID(in.ID))
 	if err != nil {
-		stop()
+		release()
 		return nil, err
 	}
 	return &watchOutput{func(hc huma.Context) {
-		defer stop()
+		defer release()
 		r, rw := humago.Unwrap(hc)
 		if job.State.Ended() && job.Version == in.Last {
 			rw.WriteHeader(http.StatusNoContent)
@@ -104,13 +100,13 @@ func (s *Server) watch(ctx context.Context, in *watchInput) (*watchOutput, error
 		rw.Header().Set("X-Accel-Buffering", "no") // of proxies
 		rw.WriteHeader(http.StatusOK)
 		if r.Method != http.MethodHead {
-			s.stream(ctx, &stream{rw, requestOf(ctx).rc}, w, job, in.Last)
+			s.stream(ctx, &stream{rw, requestOf(ctx).rc}, job, in.Last)
 		}
 	}}, nil
 }
 
 // stream sends until the job has ended, the client is gone, or the server stops.
-func (s *Server) stream(ctx context.Context, out *stream, w *watcher, job *errand.Job, seen int64) {
+func (s *Server) stream(ctx context.Context, out *stream, job *errand.Job, seen int64) {
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
@@ -131,7 +127,7 @@ func (s *Server) stream(ctx context.Context, out *stream, w *watcher, job *erran
 			}
 		}
 		beat, stop := context.WithTimeout(life, pingEvery)
-		next, changed, err := w.until(ctx, beat, func(j *errand.Job) bool { return j.Version != seen })
+		next, changed, err := s.until(ctx, beat, job.ID, func(j *errand.Job) bool { return j.Version != seen })
 		stop()
 		switch {
 		case isNotFound(err):
@@ -144,6 +140,16 @@ func (s *Server) stream(ctx context.Context, out *stream, w *watcher, job *erran
 		}
 		job = next
 	}
+}
+
+// until returns the job once cond holds for it (true), or as it is when end is over (false).
+func (s *Server) until(ctx, end context.Context, id errand.ID, cond func(*errand.Job) bool) (*errand.Job, bool, error) {
+	job, err := s.engine.WaitFor(end, id, cond)
+	if err == nil || end.Err() == nil {
+		return job, err == nil, err
+	}
+	job, err = s.engine.Get(ctx, id)
+	return job, false, err
 }
 
 // stream writes Server-Sent Events.

@@ -276,6 +276,7 @@ func TestVerbs(t *testing.T) {
 	s.errand("watch", id).check(t, 4, `ID .*cancelled.*`, `errand: job `+id+` was cancelled by anonymous: enough\n`)
 	s.errand("retry", id, "-o", "jsonl").check(t, 0, `\{.*"state":"(ready|running)".*\}\n`, ``)
 	pid = awaitPIDs(t, filepath.Join(s.dir, "hold.pid"), 2)[1]
+	eventually(t, "it says where it goes on", func() bool { return strings.Contains(s.must("logs", id), `from {"row":7}`) })
 	s.errand("terminate", id).check(t, 0, `.*cancelled\n`, ``)
 	gone(t, []int{pid})
 	s.errand("logs", id).check(t, 0, `.*INFO  from start\n.*→ cancel by anonymous: enough\n.*INFO  from \{"row":7\}\n.*→ terminate by anonymous\n`, ``)

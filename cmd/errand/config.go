@@ -22,7 +22,7 @@ func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Print each setting and where it came from",
-		Long: `Config prints what "errand serve" and the client commands would use, and where each value came from.
+		Long: `Config prints what the server's commands and the client's would use, and where each value came from.
 
 The strongest source wins: flags, then the environment (ERRAND_…), then the settings file (--config,
 ERRAND_CONFIG or ./errand.toml), then ./.env, then the defaults. Secrets are not printed.`,
@@ -49,7 +49,7 @@ ERRAND_CONFIG or ./errand.toml), then ./.env, then the defaults. Secrets are not
 			})
 		},
 	}
-	addSettings(cmd.Flags(), serverSide, clientSide)
+	addSettings(cmd.Flags(), apiSide, storeSide, engineSide, workSide, clientSide)
 	addFormat(cmd, &format, "table", "json", "jsonl")
 	return cmd
 }

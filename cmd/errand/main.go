@@ -1,5 +1,5 @@
-// Command errand runs background jobs: a server with workers on one SQLite file, and the client
-// that enqueues, watches and controls jobs over its HTTP API. See "errand help".
+// Command errand runs background jobs: servers and workers on one SQLite file or on PostgreSQL, and the
+// client that enqueues, watches and controls jobs over the HTTP API. See "errand help".
 package main
 
 import (
@@ -56,6 +56,7 @@ what was acknowledged survives a kill -9, and goes on where it was.
 Start a server with its workers, then enqueue jobs and control them from another terminal.
 Without writing Go, a [command.NAME] in the server's settings makes any program a kind of job.`,
 		Example: `  errand serve                          # API and workers, on ./errand.db
+  errand worker --database postgres://… # one of many workers on PostgreSQL
   errand run backup -a target=/srv      # enqueue a job, show its progress, wait for it
   errand list --state failed            # what went wrong
   errand list --state failed -o id --all | errand retry -`,
@@ -74,7 +75,7 @@ Without writing Go, a [command.NAME] in the server's settings makes any program 
 			root.AddCommand(c)
 		}
 	}
-	group("server", serveCommand(), configCommand(), tokenCommand())
+	group("server", serveCommand(), workerCommand(), migrateCommand(), doctorCommand(), healthCommand(), configCommand(), tokenCommand())
 	group("jobs", runCommand(), enqueueCommand(), listCommand(), showCommand(), watchCommand(), logsCommand())
 	group("control", verbCommands()...)
 	group("control", deleteCommand())

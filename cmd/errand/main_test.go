@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/errandhq/errand/internal/testserver"
 )
 
 // binary is the program under test, as users run it.
@@ -18,27 +20,24 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == superviseVerb { // the executor starts this very program
 		syscall.Exit(supervise(os.Args[2:])) // os.Exit would sleep a second under the race detector
 	}
-	os.Exit(runTests(m))
-}
-
-func runTests(m *testing.M) int {
 	for _, v := range os.Environ() { // no setting of the caller's may leak in
-		if name, _, _ := strings.Cut(v, "="); len(name) > 7 && name[:7] == "ERRAND_" {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "ERRAND_") && !strings.HasPrefix(name, "ERRAND_TEST_") {
 			os.Unsetenv(name)
 		}
 	}
 	dir, err := os.MkdirTemp("", "errand-test")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		os.Exit(1)
 	}
-	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "errand")
 	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		return 1
+		os.Exit(1)
 	}
-	return m.Run()
+	testserver.Main(m)
+	os.RemoveAll(dir)
 }
 
 // eventually waits until a condition holds, for 10 seconds at most.

@@ -22,7 +22,15 @@ import (
 type settings struct {
 	Listen         string
 	InsecureListen bool
+	APIOnly        bool
 	Data           string
+	Database       string
+	Schema         string
+	Connections    int
+	Pooler         bool
+	NoMigrate      bool
+	Redis          string
+	RedisPassword  string
 	Lease          time.Duration
 	Poll           time.Duration
 	ShutdownGrace  time.Duration
@@ -60,8 +68,11 @@ type account struct {
 type side int
 
 const (
-	serverSide side = iota
-	clientSide
+	apiSide    side = iota // who serves the HTTP API
+	storeSide              // who opens the store
+	engineSide             // who enqueues jobs, or works on them
+	workSide               // who works on jobs
+	clientSide             // who talks to a server
 )
 
 // setting is one value that flags, the environment and files can set.
@@ -69,7 +80,7 @@ type setting struct {
 	key    string // in the TOML file; a dot separates a table from a key in it
 	side   side
 	preset string // the default
-	secret bool
+	secret bool   // never shown
 	usage  string
 	value  func(*settings) pflag.Value
 }
@@ -84,25 +95,46 @@ func (s *setting) env() string {
 	return "ERRAND_" + strings.ToUpper(strings.ReplaceAll(s.flag(), "-", "_"))
 }
 
+// shown is a text of the setting, wrong ones included, without secrets.
+func (s *setting) shown(text string) string {
+	_, isDatabase := s.value(&settings{}).(*databaseValue)
+	switch {
+	case text == "":
+	case s.secret:
+		return "…"
+	case isDatabase:
+		return scrubDatabase(text)
+	}
+	return text
+}
+
 // allSettings lists the settings in the order in which errand config prints them.
 var allSettings = []setting{
-	{"listen", serverSide, "127.0.0.1:8642", false, "address to listen on; port 0 takes a free one", func(s *settings) pflag.Value { return (*textValue)(&s.Listen) }},
-	{"insecure_listen", serverSide, "false", false, "listen on other than loopback addresses without authentication", func(s *settings) pflag.Value { return (*boolValue)(&s.InsecureListen) }},
-	{"allowed_hosts", serverSide, "", false, "names by which browsers may address the server, besides localhost", func(s *settings) pflag.Value { return (*listValue)(&s.AllowedHosts) }},
-	{"allowed_origins", serverSide, "", false, "origins (https://host:port) whose pages may use the API, besides its own", func(s *settings) pflag.Value { return (*listValue)(&s.AllowedOrigins) }},
-	{"data", serverSide, "errand.db", false, "SQLite file that keeps the jobs, or a directory for it", func(s *settings) pflag.Value { return (*textValue)(&s.Data) }},
-	{"concurrency", serverSide, "100", false, "jobs of one queue that run at once, of each queue there is", func(s *settings) pflag.Value { return &intValue{&s.Concurrency, 1, 10_000} }},
-	{"queues", serverSide, "", false, "work on these queues only, each with its concurrency: default=10,media=2", func(s *settings) pflag.Value { return (*queuesValue)(&s.Queues) }},
-	{"prefetch", serverSide, "0", false, "jobs claimed ahead of free slots; 0: by itself, -1: none", func(s *settings) pflag.Value { return &intValue{&s.Prefetch, -1, 1000} }},
-	{"max_parked", serverSide, "64", false, "stopped processes kept for paused jobs; beyond it a paused command is ended", func(s *settings) pflag.Value { return &intValue{&s.MaxParked, 0, 10_000} }},
-	{"lease", serverSide, "30s", false, "how long a worker may be silent before others take its jobs", func(s *settings) pflag.Value { return &durationValue{&s.Lease, time.Second, time.Hour} }},
-	{"poll", serverSide, "1s", false, "how often to look for work when nothing hints at any", func(s *settings) pflag.Value { return &durationValue{&s.Poll, 10 * time.Millisecond, time.Hour} }},
-	{"shutdown_grace", serverSide, "5s", false, "how long running jobs may go on at shutdown before they are interrupted", func(s *settings) pflag.Value { return &durationValue{&s.ShutdownGrace, 0, 24 * time.Hour} }},
-	{"retention.succeeded", serverSide, "24h", false, "how long succeeded jobs are kept, or forever", func(s *settings) pflag.Value { return &keepValue{&s.Retention.Succeeded} }},
-	{"retention.failed", serverSide, "30d", false, "how long failed jobs are kept, or forever", func(s *settings) pflag.Value { return &keepValue{&s.Retention.Failed} }},
-	{"retention.cancelled", serverSide, "7d", false, "how long cancelled jobs are kept, or forever", func(s *settings) pflag.Value { return &keepValue{&s.Retention.Cancelled} }},
-	{"log.level", serverSide, "info", false, "debug, info, warn or error", func(s *settings) pflag.Value { return (*levelValue)(&s.LogLevel) }},
-	{"log.format", serverSide, "text", false, "text or json", func(s *settings) pflag.Value { return &choiceValue{&s.LogFormat, []string{"text", "json"}} }},
+	{"listen", apiSide, "127.0.0.1:8642", false, "address to listen on; port 0 takes a free one", func(s *settings) pflag.Value { return (*textValue)(&s.Listen) }},
+	{"insecure_listen", apiSide, "false", false, "listen on other than loopback addresses without authentication", func(s *settings) pflag.Value { return (*boolValue)(&s.InsecureListen) }},
+	{"allowed_hosts", apiSide, "", false, "names by which browsers may address the server, besides localhost", func(s *settings) pflag.Value { return (*listValue)(&s.AllowedHosts) }},
+	{"allowed_origins", apiSide, "", false, "origins (https://host:port) whose pages may use the API, besides its own", func(s *settings) pflag.Value { return (*listValue)(&s.AllowedOrigins) }},
+	{"api_only", apiSide, "false", false, "serve the API without workers: errand worker is for these", func(s *settings) pflag.Value { return (*boolValue)(&s.APIOnly) }},
+	{"data", storeSide, "errand.db", false, "SQLite file that keeps the jobs, or a directory for it; unless database is set", func(s *settings) pflag.Value { return (*textValue)(&s.Data) }},
+	{"database", storeSide, "", false, "PostgreSQL that keeps the jobs: postgres://user@host/name or key=value pairs (with a password rather set ERRAND_DATABASE)", func(s *settings) pflag.Value { return (*databaseValue)(&s.Database) }},
+	{"database_schema", storeSide, "errand", false, "schema of the database that holds the tables", func(s *settings) pflag.Value { return (*textValue)(&s.Schema) }},
+	{"database_connections", storeSide, "10", false, "connections for enqueues, reads and verbs; up to 5 more are for work and hints", func(s *settings) pflag.Value { return &intValue{&s.Connections, 1, 1000} }},
+	{"database_pooler", storeSide, "false", false, "there is a pooler in transaction mode before the database", func(s *settings) pflag.Value { return (*boolValue)(&s.Pooler) }},
+	{"no_migrate", engineSide, "false", false, "fail at the start if the database needs errand migrate, rather than migrate it", func(s *settings) pflag.Value { return (*boolValue)(&s.NoMigrate) }},
+	{"redis", storeSide, "", false, "Redis that hands out jobs in front of the database, for many idle workers", func(s *settings) pflag.Value { return (*addressValue)(&s.Redis) }},
+	{"redis_password", storeSide, "", true, "password of Redis (rather set ERRAND_REDIS_PASSWORD)", func(s *settings) pflag.Value { return (*textValue)(&s.RedisPassword) }},
+	{"concurrency", workSide, "100", false, "jobs of one queue that run at once, of each queue there is", func(s *settings) pflag.Value { return &intValue{&s.Concurrency, 1, 10_000} }},
+	{"queues", workSide, "", false, "work on these queues only, each with its concurrency: default=10,media=2", func(s *settings) pflag.Value { return (*queuesValue)(&s.Queues) }},
+	{"prefetch", workSide, "0", false, "jobs claimed ahead of free slots; 0: by itself, -1: none", func(s *settings) pflag.Value { return &intValue{&s.Prefetch, -1, 1000} }},
+	{"max_parked", workSide, "64", false, "stopped processes kept for paused jobs; beyond it a paused command is ended", func(s *settings) pflag.Value { return &intValue{&s.MaxParked, 0, 10_000} }},
+	{"lease", workSide, "30s", false, "how long a worker may be silent before others take its jobs", func(s *settings) pflag.Value { return &durationValue{&s.Lease, time.Second, time.Hour} }},
+	{"poll", workSide, "1s", false, "how often to look for work when nothing hints at any", func(s *settings) pflag.Value { return &durationValue{&s.Poll, 10 * time.Millisecond, time.Hour} }},
+	{"shutdown_grace", workSide, "5s", false, "how long running jobs may go on at shutdown before they are interrupted", func(s *settings) pflag.Value { return &durationValue{&s.ShutdownGrace, 0, 24 * time.Hour} }},
+	{"retention.succeeded", engineSide, "24h", false, "how long succeeded jobs are kept, or forever", func(s *settings) pflag.Value { return &keepValue{&s.Retention.Succeeded} }},
+	{"retention.failed", engineSide, "30d", false, "how long failed jobs are kept, or forever", func(s *settings) pflag.Value { return &keepValue{&s.Retention.Failed} }},
+	{"retention.cancelled", engineSide, "7d", false, "how long cancelled jobs are kept, or forever", func(s *settings) pflag.Value { return &keepValue{&s.Retention.Cancelled} }},
+	{"log.level", engineSide, "info", false, "debug, info, warn or error", func(s *settings) pflag.Value { return (*levelValue)(&s.LogLevel) }},
+	{"log.format", engineSide, "text", false, "text or json", func(s *settings) pflag.Value { return &choiceValue{&s.LogFormat, []string{"text", "json"}} }},
 	{"client.server", clientSide, "http://127.0.0.1:8642", false, "address of the server to talk to", func(s *settings) pflag.Value { return (*urlValue)(&s.Server) }},
 	{"client.token", clientSide, "", true, "bearer token (rather set ERRAND_TOKEN: a flag shows in process lists)", func(s *settings) pflag.Value { return (*textValue)(&s.Token) }},
 	{"client.user", clientSide, "", false, "name for Basic authentication", func(s *settings) pflag.Value { return (*textValue)(&s.User) }},
@@ -112,7 +144,7 @@ var allSettings = []setting{
 // configFile is the TOML file that is read if it is there.
 const configFile = "errand.toml"
 
-// addSettings adds a flag for each setting of one side, and --config.
+// addSettings adds a flag for each setting of some sides, and --config.
 func addSettings(flags *pflag.FlagSet, sides ...side) {
 	for i := range allSettings {
 		s := &allSettings[i]
@@ -123,7 +155,7 @@ func addSettings(flags *pflag.FlagSet, sides ...side) {
 		if s.preset != "" {
 			usage += ", default " + s.preset
 		}
-		f := &flagValue{Value: s.value(&settings{})}
+		f := &flagValue{setting: s, Value: s.value(&settings{})}
 		flags.Var(f, s.flag(), usage+"]")
 		if f.Type() == "bool" {
 			flags.Lookup(s.flag()).NoOptDefVal = "true"
@@ -135,13 +167,18 @@ func addSettings(flags *pflag.FlagSet, sides ...side) {
 // flagValue keeps a flag's text; it is given to the settings after the weaker sources.
 type flagValue struct {
 	pflag.Value
-	text string
+	setting *setting
+	text    string
 }
 
 func (f *flagValue) String() string { return f.text }
 
+// Set checks the text, unless it may hold a secret: the error would show it. It is checked when it is given to the settings.
 func (f *flagValue) Set(s string) error {
 	f.text = s
+	if f.setting.shown(s) != s {
+		return nil
+	}
 	return f.Value.Set(s)
 }
 
@@ -182,10 +219,7 @@ func loadSettings(flags *pflag.FlagSet) (*settings, error) {
 // set sets one value and notes its source.
 func (s *settings) set(d *setting, text, source string) error {
 	if err := d.value(s).Set(text); err != nil {
-		if d.secret {
-			text = "…"
-		}
-		return &usageError{fmt.Errorf("%s: %s = %q: %w", source, d.key, text, err)}
+		return &usageError{fmt.Errorf("%s: %s = %q: %w", source, d.key, d.shown(text), err)}
 	}
 	s.sources[d.key] = source
 	return nil
@@ -252,20 +286,28 @@ func (s *settings) fromEnv(vars map[string]string, source string) error {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		s.warnings = append(s.warnings, fmt.Sprintf("%s: %s is no setting%s", source, name, suggest(name, slices.Collect(maps.Keys(known)))))
+		s.warn("%s: %s is no setting%s", source, name, suggest(name, slices.Collect(maps.Keys(known))))
 	}
 	return nil
 }
 
-// dataFile is the SQLite file: a directory means errand.db in it.
-func (s *settings) dataFile() (string, error) {
+func (s *settings) warn(format string, args ...any) {
+	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
+}
+
+// dataPath is the path of the SQLite file: a directory means errand.db in it.
+func (s *settings) dataPath() string {
 	info, err := os.Stat(s.Data)
-	isDir := err == nil && info.IsDir() || strings.HasSuffix(s.Data, string(filepath.Separator))
-	path := s.Data
-	if isDir {
-		path = filepath.Join(s.Data, "errand.db")
+	if err == nil && info.IsDir() || strings.HasSuffix(s.Data, string(filepath.Separator)) {
+		return filepath.Join(s.Data, "errand.db")
 	}
-	err = os.MkdirAll(filepath.Dir(path), 0o700)
+	return s.Data
+}
+
+// dataFile is dataPath, in a directory that is made if it is not there.
+func (s *settings) dataFile() (string, error) {
+	path := s.dataPath()
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
 	if pe, ok := err.(*fs.PathError); ok {
 		err = fmt.Errorf("data directory %s: %w", pe.Path, pe.Err)
 	}

@@ -24,7 +24,7 @@ func inDir(t *testing.T, files map[string]string) {
 
 func load(args ...string) (*settings, error) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	addSettings(flags, serverSide, clientSide)
+	addSettings(flags, apiSide, storeSide, engineSide, workSide, clientSide)
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

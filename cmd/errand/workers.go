@@ -31,7 +31,7 @@ func workersCommand() *cobra.Command {
 			case format == "json":
 				return p.json(out, "  ")
 			case format == "table" && len(out.Workers) == 0:
-				c.say("no worker has run of late: start one with errand serve")
+				c.say("no worker has run of late: start one with errand worker or errand serve")
 				return nil
 			}
 			return p.print(out.Workers, func() *table { return workersTable(out.Workers) })
