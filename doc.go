@@ -5,14 +5,15 @@
 //
 //	var Resize = errand.Define[Image, string]("resize", errand.Queue("media"))
 //
-//	e := errand.New(store, nil) // errand.Memory(nil), or sqlite.Open("jobs.db", nil)
+//	e := errand.New(store, nil) // errand.Memory(nil), sqlite.Open("jobs.db", nil), postgres.Open(ctx, url, nil)
 //	Resize.Handle(e, func(ctx context.Context, in Image) (url string, err error) { ... })
 //	go e.Run(ctx) // works until ctx ends, then shuts down in stages
 //
 //	job, err := Resize.Enqueue(ctx, e, Image{"a.png", 320}, errand.In(time.Minute))
 //	url, err := job.Wait(ctx)
 //
-// The same program runs on memory and on one SQLite file, with the same semantics.
+// The same program runs on memory, on one SQLite file, and on PostgreSQL with any number of
+// processes on any machines, with the same semantics.
 //
 // # Enqueue
 //
@@ -20,6 +21,7 @@
 // returns without error, the job is stored and will run. Options say how: [Queue],
 // [Priority], [At] and [In], [MaxAttempts], [Timeout], [Unique] and its kin, [After] for
 // serial work, [WithID], [Tags], [Meta], [Retain]. Concurrent enqueues are written together.
+// With [Engine.Tx] a job is enqueued in a transaction of the application, where the store can.
 //
 // # Handlers
 //

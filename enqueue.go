@@ -209,13 +209,24 @@ func (e *Engine) checkAfter(ctx context.Context, jobs []Job) error {
 	return nil
 }
 
-// inserter writes concurrent enqueues together: while one insert is under way, the jobs
-// of all other callers gather for the next. An idle engine inserts at once.
-type inserter struct {
-	mu   sync.Mutex
-	busy bool
-	next *insertBatch
+// Parallel is a [Store] that works on several large inserts at the same time faster than on one after the other. An
+// optional part of a store.
+type Parallel interface {
+	// Inserts is how many to have under way at once.
+	Inserts() int
 }
+
+// inserter writes concurrent enqueues together: while one insert is under way, the jobs
+// of all other callers gather for the next. An idle engine inserts at once. In a store that is [Parallel], a batch that has
+// become large does not wait for its turn.
+type inserter struct {
+	mu      sync.Mutex
+	flights int // inserts under way
+	next    *insertBatch
+}
+
+// largeInsert is how many jobs are worth an insert of their own.
+const largeInsert = 100
 
 // insertBatch gathers the jobs of several callers. The first of them inserts for all.
 type insertBatch struct {
@@ -231,8 +242,8 @@ func (in *inserter) insert(ctx context.Context, e *Engine, jobs []Job) ([]*Job, 
 		return e.insert(ctx, jobs)
 	}
 	in.mu.Lock()
-	if !in.busy {
-		in.busy = true
+	if in.flights == 0 {
+		in.flights++
 		in.mu.Unlock()
 		defer in.pass()
 		return e.insert(ctx, jobs)
@@ -248,6 +259,10 @@ func (in *inserter) insert(ctx context.Context, e *Engine, jobs []Job) ([]*Job, 
 	}
 	at := len(b.jobs)
 	b.jobs = append(b.jobs, jobs...)
+	if len(b.jobs) >= largeInsert && in.flights < inserts(e.store) {
+		in.flights++
+		in.start()
+	}
 	in.mu.Unlock()
 	if first {
 		<-b.turn
@@ -268,16 +283,28 @@ func (in *inserter) insert(ctx context.Context, e *Engine, jobs []Job) ([]*Job, 
 	return b.existing[at : at+len(jobs)], nil
 }
 
-// pass lets the next batch go.
+func inserts(s Store) int {
+	if p, ok := s.(Parallel); ok {
+		return p.Inserts()
+	}
+	return 1
+}
+
+// start lets the next batch go. The caller holds in.mu.
+func (in *inserter) start() {
+	close(in.next.turn)
+	in.next = nil
+}
+
+// pass ends an insert, and lets the next batch go in its place.
 func (in *inserter) pass() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if b := in.next; b != nil {
-		in.next = nil
-		close(b.turn)
+	if in.next != nil {
+		in.start()
 		return
 	}
-	in.busy = false
+	in.flights--
 }
 
 func (e *Engine) insert(ctx context.Context, jobs []Job) ([]*Job, error) {

@@ -76,7 +76,8 @@ type Store interface {
 	Sessions(ctx context.Context) ([]Session, error)
 
 	// Prune removes up to limit ended jobs whose Expires has passed by the store's clock,
-	// with their logs. Jobs with a link to them stay. It returns how many it removed.
+	// with their logs; a store may keep them for a thirtieth of their retention longer. Jobs with a link to them stay. It
+	// returns how many it removed.
 	Prune(ctx context.Context, limit int) (int, error)
 
 	// Stats counts jobs by queue, kind and state, without scanning them where it can.

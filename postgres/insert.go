@@ -148,6 +148,11 @@ var selectConflicts = `
 		union all
 		select ` + jsonColumns() + ` from errand.jobs where unique_key = any ($2::text[]) and unique_held and not id = any ($1::uuid[])) x`
 
+var _ errand.Parallel = (*Store)(nil)
+
+// Inserts implements [errand.Parallel]: while the server works on one, this process prepares another.
+func (s *Store) Inserts() int { return 3 }
+
 // Insert implements [errand.Store].
 func (s *Store) Insert(ctx context.Context, jobs []errand.Job) ([]*errand.Job, error) {
 	if len(jobs) == 0 {

@@ -153,8 +153,8 @@ func open(ctx context.Context, url string, opts *Options) (*Store, error) {
 
 // dial makes the pools and tries a connection of each.
 func (s *Store) dial(ctx context.Context, config *pgxpool.Config) (err error) {
-	// Compiling a statement just in time costs a second and saves a moment, on all that errand asks.
-	s.general, err = s.pool(ctx, config, s.options.MaxConns, map[string]string{"jit": "off"})
+	// To plan a statement anew, or to compile it just in time, costs more than it saves on all that errand asks.
+	s.general, err = s.pool(ctx, config, s.options.MaxConns, map[string]string{"jit": "off", "plan_cache_mode": "force_generic_plan"})
 	if err != nil {
 		return err
 	}
