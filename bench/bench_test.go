@@ -1,11 +1,25 @@
 package main
 
 import (
+	"log"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 )
+
+// TestMain is the worker process, too.
+func TestMain(m *testing.M) {
+	asked, err := workIfAsked()
+	if !asked {
+		postgresSettings = map[string]string{"fsync": "off"}
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
 
 func TestArgsAre60Bytes(t *testing.T) {
 	for _, job := range newJobs(3) {
@@ -18,19 +32,39 @@ func TestArgsAre60Bytes(t *testing.T) {
 // TestEverySystem runs each row on each system with few jobs.
 func TestEverySystem(t *testing.T) {
 	s := settings{
-		n: 200, count: 1, retained: 100, samples: 5, limit: 2 * time.Second,
+		n: 100, count: 1, retained: 100, samples: 5, limit: time.Second,
 		rows: regexp.MustCompile("."), systems: regexp.MustCompile("."), dir: t.TempDir(),
 	}
-	all, err := run(t.Context(), s, systems(s.n))
+	var servers servers
+	defer servers.close()
+	columns := systems(s.n, &servers)
+	all, err := run(t.Context(), s, columns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, system := range systems(s.n) {
+	for _, system := range columns {
 		for _, key := range system.keys([]row{{key: "life/bulk"}, {key: "drain/16"}, {key: "enqueue/256"}}) {
 			if value, ok := all.median(key, system.Name); !ok || value <= 0 {
 				t.Errorf("%s: no figure for %s", system.Name, key)
 			}
 		}
+	}
+}
+
+func TestPressure(t *testing.T) {
+	s := settings{
+		retained: 100, pressure: time.Second, rate: 100, dir: t.TempDir(),
+		rows: regexp.MustCompile("empty|unworked"),
+	}
+	var servers servers
+	defer servers.close()
+	var out strings.Builder
+	if err := press(t.Context(), &out, s, systems(0, &servers)); err != nil {
+		t.Fatal(err)
+	}
+	started := regexp.MustCompile(`(?m)^\| (errand PG|river PG best)[^|]*\|[^|]*\| +[1-9]`)
+	if found := len(started.FindAllString(out.String(), -1)); found != 4 {
+		t.Errorf("two systems started jobs in %d lines of 4:\n%s", found, &out)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/postgres"
 	"github.com/errandhq/errand/sqlite"
 )
 
@@ -17,7 +18,7 @@ import (
 var mail = errand.Define[Args, errand.None]("mail")
 
 // errandSystems are errand with nothing set but the number of slots.
-func errandSystems() []System {
+func errandSystems(server *pgHome) []System {
 	return []System{
 		{
 			Group: "memory", Name: "errand memory", Role: Ours,
@@ -31,6 +32,21 @@ func errandSystems() []System {
 			Note: "sqlite.Open with default options: WAL, synchronous=FULL",
 			Open: func(dir string, workers int) (Instance, error) {
 				store, err := sqlite.Open(filepath.Join(dir, "errand.db"), nil)
+				if err != nil {
+					return nil, err
+				}
+				return openErrand(store, workers), nil
+			},
+		},
+		{
+			Group: postgresGroup, Name: "errand PG", Role: Ours, Home: server, Pressed: true,
+			Note: "postgres.Open with default options; synchronous_commit=on",
+			Open: func(dir string, workers int) (Instance, error) {
+				url, err := server.url(dir)
+				if err != nil {
+					return nil, err
+				}
+				store, err := postgres.Open(context.Background(), url, &postgres.Options{Log: slog.New(slog.DiscardHandler)})
 				if err != nil {
 					return nil, err
 				}
@@ -97,14 +113,17 @@ func (b *errandBench) Close() error {
 	return b.store.Close()
 }
 
-// Preload inserts jobs as they are stored when they have succeeded, or are due in a year.
+// Preload inserts jobs as they are stored when they have succeeded, are due in a year, or are ready.
 func (b *errandBench) Preload(ctx context.Context, state string, n int) error {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	proto := errand.Job{
 		Kind: mail.Name(), Queue: "default", MaxAttempts: errand.DefaultMaxAttempts, MaxCrashes: errand.DefaultMaxCrashes,
 		OnFailure: errand.CancelAfter, Created: now, State: errand.Scheduled, Version: 1, Due: now.AddDate(1, 0, 0),
 	}
-	if state == "finished" {
+	switch state {
+	case unworked:
+		proto.State, proto.Due, proto.Queue = errand.Ready, now, state
+	case finished:
 		proto.State, proto.Version, proto.Due = errand.Succeeded, 3, now
 		proto.Worker, proto.Token, proto.Attempt = uuid.New(), 1, 1
 		proto.Started, proto.Ended, proto.Expires = now, now, now.AddDate(0, 0, 1)

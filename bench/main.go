@@ -16,10 +16,12 @@ import (
 )
 
 // systems are the columns of the table, in order, for runs of n jobs.
-func systems(n int) []System {
+func systems(n int, servers *servers) []System {
+	postgres := newPGHome(servers)
 	return slices.Concat(
-		errandSystems(), channelSystems(n), poolSystems(),
+		errandSystems(postgres), channelSystems(n), poolSystems(),
 		rawSystems(), riverSystems(), backliteSystems(),
+		pgRawSystems(postgres), pgRiverSystems(postgres), asynqSystems(servers),
 	)
 }
 
@@ -29,28 +31,46 @@ type settings struct {
 	limit                       time.Duration
 	rows, systems               *regexp.Regexp
 	dir                         string
+	list                        bool
+	pressure                    time.Duration
+	rate                        int
 }
 
 func main() {
 	log.SetFlags(0)
-	s, list := parseFlags()
-	chosen := slices.DeleteFunc(systems(s.n), func(c System) bool { return !s.systems.MatchString(c.Name) })
-	if list {
-		listNames(s, chosen)
-		return
+	isWorker, err := workIfAsked()
+	if !isWorker {
+		err = bench(context.Background(), parseFlags())
 	}
-	results, err := run(context.Background(), s, chosen)
 	if err != nil {
 		log.Fatal("bench: ", err)
+	}
+}
+
+func bench(ctx context.Context, s settings) (err error) {
+	var servers servers
+	defer func() { err = firstOf(err, servers.close()) }()
+	chosen := slices.DeleteFunc(systems(s.n, &servers), func(c System) bool { return !s.systems.MatchString(c.Name) })
+	switch {
+	case s.list:
+		listNames(s, chosen)
+		return nil
+	case s.pressure > 0:
+		return press(ctx, os.Stdout, s, chosen)
+	}
+	results, err := run(ctx, s, chosen)
+	if err != nil {
+		return err
 	}
 	var rows []row
 	for _, scene := range scenes(s) {
 		rows = append(rows, s.chosen(scene)...)
 	}
 	results.report(os.Stdout, rows, chosen, s)
+	return nil
 }
 
-func parseFlags() (s settings, list bool) {
+func parseFlags() (s settings) {
 	flag.IntVar(&s.n, "n", 100_000, "jobs a row")
 	flag.IntVar(&s.count, "count", 3, "repetitions, of which the median is shown")
 	flag.IntVar(&s.retained, "retained", 1_000_000, "jobs in the store in the rows on finished and scheduled jobs")
@@ -59,20 +79,23 @@ func parseFlags() (s settings, list bool) {
 	flag.StringVar(&s.dir, "dir", os.TempDir(), "directory for databases, to be on a real disk")
 	rows := flag.String("run", ".", "regular expression of the rows to measure, see -list")
 	names := flag.String("systems", ".", "regular expression of the systems to measure, see -list")
-	flag.BoolVar(&list, "list", false, "list rows and systems")
+	flag.BoolVar(&s.list, "list", false, "list rows and systems")
+	flag.DurationVar(&s.pressure, "pressure", 0, "instead of the table: this long at an even -rate beside an open transaction, for each system that can")
+	flag.IntVar(&s.rate, "rate", 800, "jobs a second under -pressure")
 	verbose := flag.Bool("v", false, "let the peers log to standard error")
 	flag.Parse()
 	if *verbose {
 		peerLog = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	s.rows, s.systems = regexp.MustCompile(*rows), regexp.MustCompile(*names)
-	return s, list
+	os.Setenv("TMPDIR", s.dir) // where the servers keep theirs
+	return s
 }
 
 func listNames(s settings, chosen []System) {
 	for _, scene := range scenes(s) {
 		for _, row := range s.chosen(scene) {
-			fmt.Printf("row     %-18s %s\n", row.key, row.label)
+			fmt.Printf("row     %-20s %s\n", row.key, row.label)
 		}
 	}
 	for _, system := range chosen {
@@ -109,9 +132,6 @@ func run(ctx context.Context, s settings, systems []System) (results, error) {
 				}
 			}
 		}
-		if err := os.RemoveAll(root); err != nil {
-			return nil, err
-		}
 	}
 	return all, nil
 }
@@ -120,7 +140,7 @@ func run(ctx context.Context, s settings, systems []System) (results, error) {
 func (c System) keys(rows []row) (keys []string) {
 	skip := regexp.MustCompile(c.Skip)
 	for _, row := range rows {
-		if c.Skip == "" || !skip.MatchString(row.key) {
+		if (row.group == "" || row.group == c.Group) && (c.Skip == "" || !skip.MatchString(row.key)) {
 			keys = append(keys, row.key)
 		}
 	}
@@ -128,12 +148,9 @@ func (c System) keys(rows []row) (keys []string) {
 }
 
 // run does one repetition, in an empty directory unless the scene wants other
-// jobs in the store: that directory is filled once and kept.
+// jobs in the store: that directory is filled once and kept to the last one.
 func (t trial) run(ctx context.Context, scene scene, keys []string, repetition int, all results) error {
 	if scene.preload == "" || repetition == 0 {
-		if err := os.RemoveAll(t.dir); err != nil {
-			return err
-		}
 		if ok, err := t.fill(ctx, scene.preload); !ok || err != nil {
 			return err
 		}
@@ -141,6 +158,13 @@ func (t trial) run(ctx context.Context, scene scene, keys []string, repetition i
 		return nil // cannot be filled
 	}
 	samples, err := scene.measure(ctx, t)
+	switch {
+	case err != nil:
+	case scene.preload == "" || repetition == t.count-1:
+		err = t.clear()
+	default:
+		err = t.tidy()
+	}
 	if err != nil {
 		return err
 	}
@@ -170,7 +194,24 @@ func (t trial) fill(ctx context.Context, state string) (ok bool, err error) {
 	}
 	loader, ok := inst.(Preloader)
 	if !ok {
-		return false, firstOf(inst.Close(), os.RemoveAll(t.dir))
+		return false, firstOf(inst.Close(), t.clear())
 	}
-	return true, firstOf(loader.Preload(ctx, state, t.retained), inst.Close())
+	return true, firstOf(loader.Preload(ctx, state, t.retained), inst.Close(), t.tidy())
+}
+
+// clear removes the directory and what belongs to it.
+func (t trial) clear() error {
+	if t.Home != nil {
+		if err := t.Home.Clear(t.dir); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(t.dir)
+}
+
+func (t trial) tidy() error {
+	if t.Home == nil {
+		return nil
+	}
+	return t.Home.Tidy(t.dir)
 }

@@ -18,10 +18,15 @@ type tally struct {
 
 func newTally(jobs int) *tally { return &tally{seen: make([]atomic.Bool, jobs)} }
 
-func (t *tally) handle(args Args) {
-	if !t.seen[args.ID-firstID].Swap(true) {
-		t.n.Add(1)
+func (t *tally) handle(args Args) { t.first(args) }
+
+// first counts the job and says whether it had not been seen.
+func (t *tally) first(args Args) bool {
+	if t.seen[args.ID-firstID].Swap(true) {
+		return false
 	}
+	t.n.Add(1)
+	return true
 }
 
 // wait returns when n jobs have run or the time is up, and says which.

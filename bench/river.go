@@ -13,11 +13,26 @@ import (
 
 // riverSetting is what differs between River's columns.
 type riverSetting struct {
-	dsn      string
+	dsn      string        // on SQLite
+	conns    int           // on PostgreSQL, 0 is pgxpool's default
 	cooldown time.Duration // least time between two fetches, 0 is River's default
 	poll     time.Duration // longest time between two fetches, 0 is River's default
 	slots    int           // least number of workers
-	fast     bool          // InsertManyFastTx instead of InsertMany
+	fast     bool          // InsertManyFast instead of InsertMany, on SQLite with a Tx
+}
+
+// config is River's own, for a client whose workers give each job to handle.
+func (s riverSetting) config(workers int, handle func(Args)) *river.Config {
+	registry := river.NewWorkers()
+	river.AddWorker(registry, river.WorkFunc(func(_ context.Context, job *river.Job[riverArgs]) error {
+		handle(job.Args.Args)
+		return nil
+	}))
+	return &river.Config{
+		Logger: peerLog, Workers: registry,
+		FetchCooldown: s.cooldown, FetchPollInterval: s.poll,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: max(workers, s.slots)}},
+	}
 }
 
 // riverSystems are River on SQLite. Its driver asks for a pool of one
@@ -66,16 +81,7 @@ func openRiver(dir string, workers int, setting riverSetting) (*riverQueue, erro
 		return nil, err
 	}
 	q := &riverQueue{db: db, fast: setting.fast}
-	registry := river.NewWorkers()
-	river.AddWorker(registry, river.WorkFunc(func(_ context.Context, job *river.Job[riverArgs]) error {
-		q.handle(job.Args.Args)
-		return nil
-	}))
-	q.client, err = river.NewClient(driver, &river.Config{
-		Logger: peerLog, Workers: registry,
-		FetchCooldown: setting.cooldown, FetchPollInterval: setting.poll,
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: max(workers, setting.slots)}},
-	})
+	q.client, err = river.NewClient(driver, setting.config(workers, func(args Args) { q.handle(args) }))
 	return q, err
 }
 
@@ -88,10 +94,7 @@ func (q *riverQueue) Enqueue(ctx context.Context, job Job) error {
 }
 
 func (q *riverQueue) EnqueueMany(ctx context.Context, jobs []Job) error {
-	params := make([]river.InsertManyParams, len(jobs))
-	for i, job := range jobs {
-		params[i].Args = riverArgs{job.Args}
-	}
+	params := riverParams(jobs)
 	if !q.fast {
 		_, err := q.client.InsertMany(ctx, params)
 		return err
@@ -107,6 +110,14 @@ func (q *riverQueue) EnqueueMany(ctx context.Context, jobs []Job) error {
 		return err
 	}
 	return tx.Commit()
+}
+
+func riverParams(jobs []Job) []river.InsertManyParams {
+	params := make([]river.InsertManyParams, len(jobs))
+	for i, job := range jobs {
+		params[i].Args = riverArgs{job.Args}
+	}
+	return params
 }
 
 func (q *riverQueue) Start(ctx context.Context, handle func(Args)) error {

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -27,6 +27,7 @@ type row struct {
 	key   string // what -run matches
 	label string
 	unit  unit
+	group string // the only group of systems to have it; empty: all
 	// A row that is not measured but is one row's share of another's.
 	part, whole string
 }
@@ -66,6 +67,7 @@ func scenes(s settings) []scene {
 			row{key: "drain/16", label: "drain, 16 workers"},
 			row{key: "heap/ready", label: "heap held by 100,000 ready jobs, MB", unit: mega}),
 		drainScene(100, row{key: "drain/100", label: "drain, 100 workers"}),
+		drainScene(1000, row{key: "drain/1000", label: "drain, 1,000 workers", group: postgresGroup}),
 		lifeScene(1,
 			row{key: "life/16", label: "whole life: 16 enqueue one by one, 16 work"},
 			row{key: "alloc/life", label: "… heap allocated for 100,000 jobs, MB", unit: mega},
@@ -75,8 +77,11 @@ func scenes(s settings) []scene {
 			{key: "latency/p50", label: "enqueue to start when idle, p50, µs", unit: latency},
 			{key: "latency/p99", label: "enqueue to start when idle, p99, µs", unit: latency},
 		}},
-		backlogScene(finished, "with "+retained+" finished"),
-		backlogScene(scheduled, "with "+retained+" scheduled"))
+		processScene(),
+		memoryScene(s.n),
+		backlogScene(finished, "with "+retained+" finished", ""),
+		backlogScene(scheduled, "with "+retained+" scheduled", ""),
+		backlogScene(unworked, "with "+retained+" ready in a queue that nobody works", postgresGroup))
 }
 
 // enqueueScene enqueues one by one while nobody works.
@@ -199,9 +204,7 @@ func live(ctx context.Context, inst Instance, t trial, ran *tally, jobs []Job, b
 	}, err
 }
 
-// measureLatency enqueues a job, waits for its start, leaves the system idle
-// for a few milliseconds, and does so again. The clock runs from before the
-// call of Enqueue to the first line of the handler.
+// measureLatency enqueues into the system that works.
 func measureLatency(ctx context.Context, t trial) (map[string]sample, error) {
 	inst, err := t.Open(t.dir, 16)
 	if err != nil {
@@ -211,6 +214,14 @@ func measureLatency(ctx context.Context, t trial) (map[string]sample, error) {
 	if err := inst.Start(ctx, func(Args) { started <- time.Now() }); err != nil {
 		return nil, err
 	}
+	samples, err := pickups(ctx, t, inst, started, "latency")
+	return samples, firstOf(err, inst.Close())
+}
+
+// pickups enqueues a job, waits for its start, leaves the system idle for a
+// few milliseconds, and does so again. The clock runs from before the call of
+// Enqueue to the first line of the handler.
+func pickups(ctx context.Context, t trial, inst Instance, started <-chan time.Time, key string) (map[string]sample, error) {
 	const warmup = 5
 	end := time.Now().Add(t.limit)
 	wanted := min(t.samples+warmup, len(t.jobs))
@@ -224,28 +235,32 @@ func measureLatency(ctx context.Context, t trial) (map[string]sample, error) {
 		if err := inst.Enqueue(ctx, job); err != nil {
 			return nil, err
 		}
-		took = append(took, float64((<-started).Sub(start).Nanoseconds())/1e3)
+		at := <-started
+		if at.IsZero() {
+			return nil, errors.New("the worker has ended")
+		}
+		took = append(took, float64(at.Sub(start).Nanoseconds())/1e3)
 	}
 	cut := len(took) < wanted
 	took = took[min(warmup, len(took)-1):]
-	slices.Sort(took)
+	p50, p99 := middleAndWorst(took)
 	return map[string]sample{
-		"latency/p50": {value: took[len(took)/2], cut: cut},
-		"latency/p99": {value: took[len(took)*99/100], cut: cut},
-	}, inst.Close()
+		key + "/p50": {value: p50, cut: cut},
+		key + "/p99": {value: p99, cut: cut},
+	}, nil
 }
 
 // backlogScene enqueues one by one from 16 goroutines and drains all jobs with
 // 16 workers, in a store that holds many others.
-func backlogScene(state, label string) scene {
+func backlogScene(state, label, group string) scene {
 	return scene{
 		preload: state,
 		rows: []row{
-			{key: state + "/enqueue", label: "enqueue one by one, 16 goroutines, " + label},
-			{key: state + "/drain", label: "drain, 16 workers, " + label},
+			{key: state + "/enqueue", label: "enqueue one by one, 16 goroutines, " + label, group: group},
+			{key: state + "/drain", label: "drain, 16 workers, " + label, group: group},
 			{
 				key: state + "/share", label: "… as a share of the drain without them", unit: percent,
-				part: state + "/drain", whole: "drain/16",
+				part: state + "/drain", whole: "drain/16", group: group,
 			},
 		},
 		measure: func(ctx context.Context, t trial) (map[string]sample, error) {

@@ -58,12 +58,26 @@ const (
 
 // System is one column of the table: a library at one setting.
 type System struct {
-	Group string // "memory" or "SQLite"
-	Name  string // the column's head, short
-	Role  Role
-	Note  string // the setting in a few words, printed below the table
-	Skip  string // regular expression of the rows that mean nothing here
-	Open  func(dir string, workers int) (Instance, error)
+	Group   string // "memory", "SQLite" or postgresGroup
+	Name    string // the column's head, short
+	Role    Role
+	Note    string // the setting in a few words, printed below the table
+	Skip    string // regular expression of the rows that mean nothing here
+	Home    Home   // where the jobs are if not in the directory
+	Pressed bool   // takes part in the pressure run
+	Open    func(dir string, workers int) (Instance, error)
+}
+
+// postgresGroup is all that needs a server; asynq's is Redis.
+const postgresGroup = "PostgreSQL"
+
+// Home is a server that keeps the jobs of a directory.
+type Home interface {
+	// Clear removes them, if there are any.
+	Clear(dir string) error
+	// Tidy does at once what the server would do by itself, in the midst of a
+	// measurement: it follows a Preload and a measurement that is repeated.
+	Tidy(dir string) error
 }
 
 // Instance is an opened system. Jobs are enqueued before or after Start; a
@@ -83,8 +97,8 @@ type Instance interface {
 }
 
 // Preloader is implemented by instances that can be filled before a
-// measurement: with jobs that have succeeded, or with jobs that are scheduled
-// far in the future.
+// measurement: with jobs that have succeeded, with jobs that are scheduled
+// far in the future, or with jobs that are ready, in a queue that nobody works.
 type Preloader interface {
 	Preload(ctx context.Context, state string, n int) error
 }
@@ -92,4 +106,5 @@ type Preloader interface {
 const (
 	finished  = "finished"
 	scheduled = "scheduled"
+	unworked  = "unworked" // asked of postgresGroup only
 )
