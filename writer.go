@@ -250,6 +250,10 @@ func (wg *writing) written() {
 	wg.answer(nil)
 	if wg.settled {
 		r.over = true
+		for _, late := range r.saves { // asked for while this was written: the job went on without it
+			late <- ErrLeaseLost
+		}
+		r.saves = nil
 	}
 	r.mu.Unlock()
 }

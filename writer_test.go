@@ -2,6 +2,8 @@ package errand_test
 
 import (
 	"context"
+	"encoding/json"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,5 +57,41 @@ func TestPauseMeetsSave(t *testing.T) {
 		}
 		stop()
 		synctest.Wait()
+	})
+}
+
+// slowStore's swaps take 100 ms, as on a database under load.
+type slowStore struct{ errand.Store }
+
+func (s slowStore) Swap(ctx context.Context, c []errand.Change) ([]errand.Swapped, error) {
+	time.Sleep(100 * time.Millisecond)
+	return s.Store.Swap(ctx, c)
+}
+
+// A handler ignores its timeout and is abandoned; its Save during the write of that outcome must return.
+func TestSaveOfAbandonedRunReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := errand.New(slowStore{errand.Memory(nil)}, &errand.Config{StopGrace: time.Second})
+		var began, saved atomic.Int32
+		e.Handle("deaf", errand.Handling{Handler: func(ctx context.Context, run *errand.Run) (json.RawMessage, error) {
+			began.Add(1)
+			time.Sleep(2*time.Second + 50*time.Millisecond) // timeout 1 s + StopGrace 1 s, and the middle of the swap
+			_ = run.Save(1)
+			saved.Add(1)
+			return nil, nil
+		}})
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { _ = e.Run(ctx); close(done) }()
+		_, err := e.Enqueue(ctx, errand.NewJob{Kind: "deaf", Options: []errand.Option{errand.Timeout(time.Second), errand.MaxAttempts(1)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if began.Load() != saved.Load() {
+			t.Error("Save hangs for ever")
+		}
+		cancel()
+		<-done
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,13 +19,17 @@ const historySQL = `
 	create schema chaos;
 	create table chaos.history (
 		n bigint generated always as identity, at timestamptz not null default clock_timestamp(),
-		id uuid not null, version bigint not null, state text not null, token bigint not null, worker uuid, want text not null);
+		id uuid not null, kind text not null, version bigint not null, state text not null, token bigint not null, worker uuid, want text not null,
+		crashes integer not null, expires timestamptz);
+	create table chaos.deals (id uuid primary key);
 	create function chaos.note() returns trigger language plpgsql as $$
 	begin
 		if tg_op = 'DELETE' then
-			insert into chaos.history (id, version, state, token, worker, want) values (old.id, old.version, 'deleted', old.token, old.worker, '');
+			insert into chaos.history (id, kind, version, state, token, worker, want, crashes, expires)
+			values (old.id, old.kind, old.version, 'deleted', old.token, old.worker, '', old.crashes, old.expires);
 		elsif tg_op = 'INSERT' or new.version <> old.version or new.state <> old.state or new.token <> old.token then
-			insert into chaos.history (id, version, state, token, worker, want) values (new.id, new.version, new.state, new.token, new.worker, coalesce(new.want, ''));
+			insert into chaos.history (id, kind, version, state, token, worker, want, crashes, expires)
+			values (new.id, new.kind, new.version, new.state, new.token, new.worker, coalesce(new.want, ''), new.crashes, new.expires);
 		end if;
 		return null;
 	end $$;
@@ -40,7 +43,12 @@ type version struct {
 	token   int64
 	worker  uuid.UUID
 	want    errand.State
+	crashes int
+	expires time.Time
 }
+
+// deleted is the state of a job's last line in the history once it is gone.
+const deleted errand.State = "deleted"
 
 // row is what the checks need of a job as it is stored in the end.
 type row struct {
@@ -50,7 +58,6 @@ type row struct {
 	version, token       int64
 	worker               uuid.UUID
 	attempt, maxAttempts int
-	crashes, maxCrashes  int
 	until                time.Time
 	after                []errand.ID
 	outcome              string
@@ -60,9 +67,30 @@ type row struct {
 
 // story is all that is known of a job.
 type story struct {
-	row     row
+	row     row // of a job that is gone: only id and kind
 	history []version
 	notes   []*note
+	retried bool // after its end
+}
+
+// last returns the last version of a job, gone or not; ok is false if there never was one.
+func (st *story) last() (v version, ok bool) {
+	for _, v := range slices.Backward(st.history) {
+		if v.state != deleted {
+			return v, true
+		}
+	}
+	return v, false
+}
+
+func (st *story) has(ok func(*note) bool) bool { return slices.ContainsFunc(st.notes, ok) }
+
+// outputs is the result of a job that succeeded.
+func (r *row) outputs() (res result) {
+	if r.result != nil {
+		_ = json.Unmarshal([]byte(*r.result), &res)
+	}
+	return res
 }
 
 // session is the column worker without null.
@@ -73,11 +101,13 @@ type inquest struct {
 	*stage
 	stories map[errand.ID]*story
 	notes   []note
+	deals   map[errand.ID]bool // jobs that were enqueued in transactions which were committed
+	victims map[uuid.UUID]bool // sessions of workers that a killer has killed
 }
 
 // inquire loads everything and runs all checks. Nothing may be under way.
 func (s *stage) inquire(ctx context.Context) error {
-	q := &inquest{stage: s, stories: map[errand.ID]*story{}}
+	q := &inquest{stage: s, stories: map[errand.ID]*story{}, deals: map[errand.ID]bool{}, victims: map[uuid.UUID]bool{}}
 	if err := q.load(ctx); err != nil {
 		return err
 	}
@@ -89,6 +119,10 @@ func (s *stage) inquire(ctx context.Context) error {
 		q.checkEnd(st)
 		q.checkLinks(st)
 		q.checkPauses(st)
+		q.checkDeal(st)
+		q.checkTimeouts(st)
+		q.checkCleanUp(st)
+		q.checkPoison(st)
 	}
 	q.checkAcks()
 	q.checkKeys()
@@ -109,11 +143,11 @@ func (q *inquest) bad(st *story, format string, args ...any) {
 
 func (q *inquest) load(ctx context.Context) error {
 	rows, _ := q.db.Query(ctx, `
-		select id, kind, coalesce(unique_key, ''), coalesce(actor, ''), state, version, token, `+session+`, attempt, max_attempts, crashes, max_crashes,
+		select id, kind, coalesce(unique_key, ''), coalesce(actor, ''), state, version, token, `+session+`, attempt, max_attempts,
 			coalesce(unique_until, 'epoch'), after, coalesce(on_failure, ''), result::text, coalesce(error, '') from errand.jobs`)
 	var r row
 	_, err := pgx.ForEachRow(rows, []any{
-		&r.id, &r.kind, &r.key, &r.actor, &r.state, &r.version, &r.token, &r.worker, &r.attempt, &r.maxAttempts, &r.crashes, &r.maxCrashes,
+		&r.id, &r.kind, &r.key, &r.actor, &r.state, &r.version, &r.token, &r.worker, &r.attempt, &r.maxAttempts,
 		&r.until, &r.after, &r.outcome, &r.result, &r.error,
 	}, func() error {
 		st := &story{row: r}
@@ -124,22 +158,37 @@ func (q *inquest) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, _ = q.db.Query(ctx, `select id, at, version, state, token, `+session+`, want from chaos.history order by n`)
+	rows, _ = q.db.Query(ctx, `select id, kind, at, version, state, token, `+session+`, want, crashes, coalesce(expires, 'epoch') from chaos.history order by n`)
 	var id errand.ID
+	var kind string
 	var v version
-	_, err = pgx.ForEachRow(rows, []any{&id, &v.at, &v.version, &v.state, &v.token, &v.worker, &v.want}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &kind, &v.at, &v.version, &v.state, &v.token, &v.worker, &v.want, &v.crashes, &v.expires}, func() error {
 		st := q.of(id)
+		st.row.kind = kind
 		st.history = append(st.history, v)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
+	rows, _ = q.db.Query(ctx, `select id from chaos.deals`)
+	_, err = pgx.ForEachRow(rows, []any{&id}, func() error {
+		q.deals[id] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return q.loadLedger()
+}
+
+func (q *inquest) loadLedger() (err error) {
 	q.notes, q.counts.torn, err = readLedger(q.path("ledger"))
 	for i := range q.notes {
 		if n := &q.notes[i]; n.Job != uuid.Nil {
 			st := q.of(n.Job)
 			st.notes = append(st.notes, n)
+			q.victims[n.Session] = q.victims[n.Session] || n.What == dying
 		}
 	}
 	return err
@@ -161,13 +210,23 @@ func (st *story) asked(verb string, until time.Time) bool {
 	})
 }
 
-// checkHistory: versions grow by one; tokens grow by one with each claim and never else; a job that has ended stays so.
+// checkHistory: versions grow by one; tokens grow by one with each claim and never else; a job that has ended stays so
+// until somebody retries it, or until it is pruned.
 func (q *inquest) checkHistory(st *story) {
 	var was version
 	ends := 0
 	for i, v := range st.history {
 		claim := v.state == errand.Running && was.state != errand.Running
+		if was.state.Ended() && !v.state.Ended() && v.state != deleted && st.mayReturn(was, v) {
+			q.counts.retries++
+			st.retried, ends = true, 0
+			was.state = ""
+		}
 		switch {
+		case was.state == deleted:
+			q.bad(st, "version %d after it was gone", v.version)
+		case v.state == deleted:
+			q.checkPruned(st, was, v)
 		case v.version != was.version+1:
 			q.bad(st, "version %d follows %d", v.version, was.version)
 		case claim && v.token != was.token+1 || !claim && v.token != was.token:
@@ -189,19 +248,35 @@ func (q *inquest) checkHistory(st *story) {
 	if ends > 1 {
 		q.counts.doubled++
 	}
+	q.checkStored(st, was)
+}
+
+// checkStored: what is stored is what the history ends with, and it is an end.
+func (q *inquest) checkStored(st *story, was version) {
 	r := &st.row
 	if r.state != "" && (was.version != r.version || was.state != r.state || was.token != r.token) {
 		q.bad(st, "stored as %s, version %d, but the last change was to %s, version %d", r.state, r.version, was.state, was.version)
 	}
-	if r.state != "" && !r.state.Ended() {
+	switch {
+	case r.state != "" && !r.state.Ended():
 		q.bad(st, "still %s", r.state)
+	case r.state == "" && len(st.history) > 0 && was.state != deleted:
+		q.bad(st, "gone, when it was %s", was.state)
+	}
+}
+
+// checkPruned: what is gone had ended, and had expired.
+func (q *inquest) checkPruned(st *story, was, v version) {
+	q.counts.pruned++
+	if st.row.kind != brief || !was.state.Ended() || v.version != was.version || v.at.Before(v.expires) || v.expires.Unix() == 0 {
+		q.bad(st, "deleted as %s, version %d, at %s although it expires at %s", was.state, v.version, v.at, v.expires)
 	}
 }
 
 // checkNotes: whatever anybody was told of a version is what was stored under this version.
 func (q *inquest) checkNotes(st *story) {
 	for _, n := range st.notes {
-		if n.What != event && n.What != seen && n.What != obeyed && n.What != acked && n.What != began || n.Version == 0 {
+		if n.What != event && n.What != seen && n.What != obeyed && n.What != acked && n.What != began && n.What != cleaning || n.Version == 0 {
 			continue
 		}
 		if int(n.Version) > len(st.history) {
@@ -219,7 +294,7 @@ func (q *inquest) checkStarts(st *story) {
 	var starts, saves []*note
 	for _, n := range st.notes {
 		switch n.What {
-		case began:
+		case began, cleaning:
 			starts = append(starts, n)
 		case saved:
 			saves = append(saves, n)
@@ -244,47 +319,10 @@ func (q *inquest) checkStarts(st *story) {
 	}
 }
 
-// checkEnd: the end is one that the job's work and the driver's verbs explain.
-func (q *inquest) checkEnd(st *story) {
-	r := &st.row
-	has := func(ok func(*note) bool) bool { return slices.ContainsFunc(st.notes, ok) }
-	switch r.state {
-	case errand.Succeeded:
-		if !has(func(n *note) bool { return n.What == done && n.Token == r.token && n.Session == r.worker }) {
-			q.bad(st, "succeeded with token %d, but that run has not done its work", r.token)
-		}
-		var res result
-		if r.result == nil || json.Unmarshal([]byte(*r.result), &res) != nil || res.Token != r.token || res.Session != r.worker {
-			q.bad(st, "succeeded with token %d, but its result is of another run", r.token)
-		}
-		if r.kind == hopeless || r.kind == flaky && r.attempt != 3 {
-			q.bad(st, "succeeded at attempt %d", r.attempt)
-		}
-	case errand.Failed:
-		poison := strings.HasPrefix(r.error, "poison")
-		if poison && r.crashes < r.maxCrashes || !poison && (r.kind != hopeless || r.attempt != r.maxAttempts) {
-			q.bad(st, "failed at attempt %d of %d, %d crashes: %s", r.attempt, r.maxAttempts, r.crashes, r.error)
-		}
-		if poison {
-			q.counts.poison++
-		}
-	case errand.Cancelled:
-		end := st.history[len(st.history)-1].at
-		if !st.asked("cancel", end) && !st.asked("terminate", end) && (r.actor != "errand" || !q.parentEnded(r)) {
-			q.bad(st, "cancelled, and nobody has asked for it")
-		}
-	}
-	for _, n := range st.notes {
-		if n.What == obeyed && n.Text == "terminate" && n.Version > 0 && r.state != errand.Cancelled {
-			q.bad(st, "line %d: terminated, but %s", n.line, r.state)
-		}
-	}
-}
-
 // parentEnded reports whether a job that the job waits for has ended without success.
 func (q *inquest) parentEnded(r *row) bool {
 	return r.outcome == string(errand.CancelAfter) && slices.ContainsFunc(r.after, func(id errand.ID) bool {
-		return q.of(id).row.state == errand.Failed || q.of(id).row.state == errand.Cancelled
+		return slices.ContainsFunc(q.of(id).history, func(v version) bool { return v.state == errand.Failed || v.state == errand.Cancelled })
 	})
 }
 
@@ -301,12 +339,11 @@ func (q *inquest) checkLinks(st *story) {
 			q.bad(st, "ran after %s, which does not exist", id)
 			continue
 		}
-		k := slices.IndexFunc(other.history, func(v version) bool { return v.state.Ended() })
-		if k < 0 || other.history[k].at.After(st.history[i].at) {
+		end := other.endBefore(st.history[i].at)
+		if end.state == "" {
 			q.bad(st, "ran before %s had ended", id)
 			continue
 		}
-		end := other.history[k]
 		if end.state != errand.Succeeded {
 			if st.row.outcome != string(errand.RunAfter) {
 				q.bad(st, "ran although %s has %s", id, end.state)
@@ -318,6 +355,17 @@ func (q *inquest) checkLinks(st *story) {
 			q.bad(st, "line %d: started before %s was done, line %d", st.notes[start].line, id, other.notes[work].line)
 		}
 	}
+}
+
+// endBefore returns how the job had ended until then, the zero version if it had not: the success, if that
+// is among the ends of one that was retried.
+func (st *story) endBefore(then time.Time) (end version) {
+	for _, v := range st.history {
+		if v.state.Ended() && !v.at.After(then) && end.state != errand.Succeeded {
+			end = v
+		}
+	}
+	return end
 }
 
 // checkPauses: between the moment when a job was seen paused and the one when somebody asked to resume it, no new run starts.
@@ -340,7 +388,7 @@ func (q *inquest) checkPauses(st *story) {
 func (q *inquest) checkAcks() {
 	for _, st := range q.stories {
 		i := slices.IndexFunc(st.notes, func(n *note) bool { return n.What == acked })
-		if i >= 0 && (len(st.history) == 0 || st.row.state == "") {
+		if i >= 0 && (len(st.history) == 0 || st.row.state == "" && st.row.kind != brief) {
 			q.counts.lost++
 			q.bad(st, "acknowledged in line %d, and lost", st.notes[i].line)
 		}
@@ -349,6 +397,10 @@ func (q *inquest) checkAcks() {
 		switch n := &q.notes[i]; {
 		case n.What == wrong:
 			q.find("line %d: %s was answered: %s", n.line, n.By, n.Text)
+		case n.What == acked && n.Again && (!n.Dup || n.Asked != n.Job):
+			q.find("line %d: job %s was enqueued again, and the answer is job %s, duplicate: %t", n.line, n.Asked, n.Job, n.Dup)
+		case n.What == acked && n.Again:
+			q.counts.again++
 		case n.What == acked && n.Dup && n.Asked != n.Job:
 			q.counts.duplicates++
 			if st := q.of(n.Job); st.row.key != single+":"+n.Key || n.Key == "" || st.row.until.UnixMicro() < n.Since {

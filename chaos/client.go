@@ -107,10 +107,7 @@ func (s *stage) produce(ctx context.Context, m *mix, rate time.Duration) {
 		if m.IntN(5) == 0 {
 			n = 2 + m.IntN(20)
 		}
-		orders := make([]order, n)
-		for i := range orders {
-			orders[i] = m.order()
-		}
+		orders := m.orders(n)
 		key := ""
 		if n == 1 && orders[0].key == "" { // else it would not be seen which of both keys the answer is due to
 			orders[0].id, key = uuid.Nil, rand.Text()
@@ -120,7 +117,7 @@ func (s *stage) produce(ctx context.Context, m *mix, rate time.Duration) {
 		})
 		for i := range jobs {
 			s.ledger.acknowledge(&jobs[i], &orders[i], since)
-			m.remember(jobs[i].ID)
+			m.remember(jobs[i].ID, &orders[i])
 			s.know(&jobs[i], &orders[i])
 		}
 		sleep(ctx, m.span(rate/2, rate*3/2))

@@ -12,33 +12,64 @@ import (
 	"github.com/errandhq/errand/server"
 )
 
-// control pauses, resumes, cancels and terminates jobs until ctx ends. What it pauses it resumes.
+// control pauses, resumes, cancels and terminates jobs until ctx ends. What it pauses, it resumes.
 func (s *stage) control(ctx context.Context, rng *rand.Rand) {
 	for sleep(ctx, time.Duration(rng.Int64N(int64(300*time.Millisecond)))) {
-		k, ok := s.someKnown(rng.IntN)
+		id, ok := s.someKnown(rng.IntN, 10, stoppable)
 		if !ok {
 			continue
 		}
 		switch p := rng.IntN(10); {
 		case p < 6:
-			s.pauseAndResume(k.id, rng)
+			s.pauseAndResume(id, rng)
 		case p < 8:
-			s.verb("cancel", k.id, rng)
+			s.verb("cancel", id, rng)
 		default:
-			s.verb("terminate", k.id, rng)
+			s.verb("terminate", id, rng)
 		}
+	}
+}
+
+// retry retries jobs that have failed, until ctx ends.
+func (s *stage) retry(ctx context.Context, rng *rand.Rand) {
+	for sleep(ctx, time.Duration(rng.Int64N(int64(200*time.Millisecond)))) {
+		if id, ok := s.someKnown(rng.IntN, 100, retriable); ok {
+			s.until(id, 3*time.Second, func(j *errand.Job) bool { return j.State.Ended() })
+			s.verb("retry", id, rng)
+		}
+	}
+}
+
+// undo terminates or cancels jobs that run and have a clean-up hook, until ctx ends.
+func (s *stage) undo(ctx context.Context, rng *rand.Rand) {
+	for sleep(ctx, time.Duration(rng.Int64N(int64(200*time.Millisecond)))) {
+		id, ok := s.someKnown(rng.IntN, 10, undoable)
+		if !ok {
+			continue
+		}
+		s.until(id, 3*time.Second, func(j *errand.Job) bool { return j.State == errand.Running || j.State.Ended() })
+		time.Sleep(time.Duration(rng.Int64N(int64(200 * time.Millisecond))))
+		verb := "terminate"
+		if rng.IntN(3) == 0 {
+			verb = "cancel"
+		}
+		s.verb(verb, id, rng)
+	}
+}
+
+// until waits for a while until a job is as it should be, and notes it if so.
+func (s *stage) until(id errand.ID, d time.Duration, ok func(*errand.Job) bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	if job, err := s.engine.WaitFor(ctx, id, ok); err == nil {
+		s.ledger.put(noteOf(seen, job))
 	}
 }
 
 // pauseAndResume waits in between until the job has stopped, if it does so soon.
 func (s *stage) pauseAndResume(id errand.ID, rng *rand.Rand) {
 	s.verb("pause", id, rng)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	job, err := s.engine.WaitFor(ctx, id, func(j *errand.Job) bool { return j.State == errand.Paused || j.State.Ended() })
-	if err == nil {
-		s.ledger.put(noteOf(seen, job))
-	}
+	s.until(id, 5*time.Second, func(j *errand.Job) bool { return j.State == errand.Paused || j.State.Ended() })
 	time.Sleep(time.Duration(rng.Int64N(int64(time.Second))))
 	s.verb("resume", id, rng)
 }
@@ -68,15 +99,16 @@ func (s *stage) verb(name string, id errand.ID, rng *rand.Rand) {
 func (s *stage) try(ctx context.Context, name string, id errand.ID, overHTTP bool) (*errand.Job, error) {
 	if overHTTP {
 		var j server.Job
-		err := s.client.call(ctx, http.MethodPost, "/jobs/"+id.String()+"/"+name, "", server.Action{Reason: "chaos"}, &j)
+		err := s.client.call(ctx, http.MethodPost, "/jobs/"+id.String()+"/"+name, "", server.Action{Reason: name}, &j)
 		job := fromAPI(&j)
 		return &job, err
 	}
 	ctx = errand.WithActor(ctx, "driver")
 	do := map[string]func(context.Context, errand.ID, string) (*errand.Job, error){
 		"pause": s.engine.Pause, "resume": s.engine.Resume, "cancel": s.engine.Cancel, "terminate": s.engine.Terminate,
+		"retry": s.engine.Retry,
 	}[name]
-	job, err := do(ctx, id, "chaos")
+	job, err := do(ctx, id, name)
 	if errors.Is(err, errand.ErrNotFound) {
 		return nil, &refusalError{http.StatusNotFound, err.Error()}
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -30,14 +32,26 @@ const (
 	replyDrops     = "spells of lost replies"
 	connectionCuts = "proxies cut"
 	proxyStalls    = "proxies stalled"
+	redisKills     = "Redis killed"
+	redisFlushes   = "Redis flushed"
+	failedDeals    = "transactions failed"     // by the other faults
+	jobKills       = "workers killed by a job" // not of the deck: a job of kind killer does it
 )
+
+// allFaults has them in the order of the table.
+var allFaults = []string{
+	workerKills, serverKills, enqueuerKills, jobKills, rolling, workerStops, databaseKills, backendKills, replyDrops, connectionCuts, proxyStalls,
+	redisKills, redisFlushes, failedDeals,
+}
 
 // deck returns each kind of fault as often as it shall happen before all happen again.
 func (t *trouble) deck() []func(context.Context) {
 	deck := []func(context.Context){
 		t.killWorker, t.killWorker, t.killServer, t.killEnqueuer, t.restartWorker, t.stopWorker, t.stopWorker,
 		t.killDatabase, t.terminateBackends, t.dropReplies, t.dropReplies, t.dropReplies, t.cut, t.stall,
-		// Once there is package redis: kill it, flush it.
+	}
+	if t.redis != nil {
+		deck = append(deck, t.killRedis, t.killRedis, t.flushRedis, t.flushRedis)
 	}
 	t.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	return deck
@@ -170,4 +184,42 @@ func (t *trouble) stall(context.Context) {
 		x.proxy.stall(d)
 		t.pending.Go(func() { time.Sleep(d) })
 	}
+}
+
+// killRedis kills Redis, which comes back empty.
+func (t *trouble) killRedis(context.Context) {
+	t.note(redisKills)
+	t.count(redisKills, 1)
+	t.countTickets()
+	err := t.redis.Kill()
+	time.Sleep(t.span(2 * time.Second))
+	if err == nil {
+		err = t.redis.Start()
+	}
+	if err != nil {
+		t.find("Redis does not come back: %v", err)
+	}
+	t.note("Redis is back")
+}
+
+func (t *trouble) flushRedis(context.Context) {
+	_, err := t.redis.CLI("FLUSHALL")
+	t.note("%s: %v", redisFlushes, err)
+	t.count(redisFlushes, 1)
+}
+
+// countTickets counts how often tickets were taken from Redis since it was started.
+func (s *stage) countTickets() {
+	stats, err := s.redis.CLI("INFO", "commandstats")
+	if err != nil {
+		s.find("Redis does not answer: %v", err)
+		return
+	}
+	var n int
+	if _, after, ok := strings.Cut(stats, "cmdstat_zpopmin:calls="); ok {
+		_, _ = fmt.Sscanf(after, "%d", &n)
+	}
+	s.mu.Lock()
+	s.counts.takes += n
+	s.mu.Unlock()
 }

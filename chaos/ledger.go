@@ -31,6 +31,7 @@ type note struct {
 	Key   string    `json:"key,omitempty"`   // of an ack: the unique key
 	Since int64     `json:"since,omitempty"` // of an ack: when the call began that succeeded, Unix microseconds
 	Dup   bool      `json:"dup,omitempty"`   // of an ack: the job was already there
+	Again bool      `json:"again,omitempty"` // of an ack: it had to be, for it was enqueued before
 	Text  string    `json:"text,omitempty"`
 
 	line int // in the file; set when it is read
@@ -51,6 +52,11 @@ const (
 	seen     what = "seen"    // somebody has read a job
 	asking   what = "ask"     // the driver is about to use a verb; Text names it
 	obeyed   what = "obeyed"  // the verb was answered; State is what the job is now
+	offered  what = "offered" // a job is about to be enqueued in a transaction
+	undone   what = "undone"  // its transaction was rolled back
+	cleaning what = "clean"   // a clean-up hook was called
+	cleaned  what = "cleaned" // it has done its work and is about to return
+	dying    what = "dying"   // a handler is about to kill its process
 	wrong    what = "wrong"   // an answer that no fault explains
 	fault    what = "fault"   // what the driver did to processes and servers
 )

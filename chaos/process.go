@@ -29,6 +29,7 @@ type process struct {
 	addr    string // of an API server
 	stopped bool   // by SIGSTOP
 	ending  bool   // it was killed, or asked to end
+	dying   bool   // it is about to kill itself, as a job has told it to
 }
 
 // start starts a process. It does not wait until the process is on: the database may be away.
@@ -42,6 +43,7 @@ func (s *stage) start(p part) error {
 	s.started[p.Role]++
 	x.Name = fmt.Sprintf("%s-%d", p.Role, s.started[p.Role])
 	x.Seed, x.Ledger, x.Lease, x.Pooler = s.seed+uint64(s.started[p.Role]), s.path("ledger"), s.lease, s.pooler
+	x.Redis = s.front()
 	s.mu.Unlock()
 	if x.URL, err = s.through(x); err != nil {
 		return err
@@ -93,18 +95,11 @@ func (s *stage) through(x *process) (string, error) {
 }
 
 // watch reads what the process says until it ends. One that nobody has ended is started again if
-// the database was to blame, and else it is a finding.
+// the database or a job that kills was to blame, and else it is a finding.
 func (s *stage) watch(x *process, out io.Reader) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if words := strings.Fields(lines.Text()); len(words) > 0 && words[0] == "on" {
-			x.mu.Lock()
-			x.on = true
-			if len(words) > 1 {
-				x.addr = words[1]
-			}
-			x.mu.Unlock()
-		}
+		x.said(strings.Fields(lines.Text()))
 	}
 	err := x.cmd.Wait()
 	s.mu.Lock()
@@ -123,20 +118,40 @@ func (s *stage) watch(x *process, out io.Reader) {
 		x.proxy.close()
 	}
 	x.mu.Lock()
-	ending := x.ending
+	ending, dying := x.ending, x.dying
 	x.mu.Unlock()
 	s.note("%s ended: %v", x.Name, x.cmd.ProcessState)
 	close(x.exited)
 	code := x.cmd.ProcessState.ExitCode()
 	switch {
 	case ending && (err == nil || code == exitEnd || code == exitStart || killed(err)):
-	case !ending && code == exitStart:
-		s.count("could not start", 1)
+	case !ending && (code == exitStart || dying && killed(err)):
+		if dying {
+			s.count(jobKills, 1)
+		} else {
+			s.count("could not start", 1)
+		}
 		if err := s.start(x.part); err != nil {
 			s.find("%s could not be started again: %v", x.Name, err)
 		}
 	default:
 		s.find("%s ended by itself: %v, see %s", x.Name, x.cmd.ProcessState, filepath.Base(s.path(x.Name+".log")))
+	}
+}
+
+// said takes what the process says.
+func (x *process) said(words []string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case len(words) == 0:
+	case words[0] == "dying":
+		x.dying = true
+	case words[0] == "on":
+		x.on = true
+		if len(words) > 1 {
+			x.addr = words[1]
+		}
 	}
 }
 

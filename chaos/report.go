@@ -24,9 +24,18 @@ type counts struct {
 	refused    int
 	duplicates int // enqueues answered by the holder of their unique key
 	repeats    int // enqueues whose first try had been committed
+	again      int // enqueues of an ID that was enqueued before
+	dealt      int // jobs of committed transactions
+	undone     int // jobs of transactions that were rolled back
+	retries    int
+	timeouts   int
+	cleanUps   int
+	pruned     int
+	takes      int // calls by which tickets were taken from Redis
 	lateStarts int
 	pauses     int
 	poison     int
+	neighbours int // failed as poison because another job killed their workers
 	torn       int
 	lost       int
 	doubled    int // jobs that ended more than once
@@ -60,6 +69,23 @@ func (q *inquest) tally() {
 	}
 }
 
+// missed names what a run of some length should have come across, and has not.
+func (s *stage) missed() (names []string) {
+	c := &s.counts
+	for name, n := range map[string]int{
+		"retries": c.retries, "timeouts": c.timeouts, "clean-ups": c.cleanUps, "pruned jobs": c.pruned,
+		"committed jobs": c.dealt, "jobs rolled back": c.undone, "IDs enqueued again": c.again,
+	} {
+		if n == 0 {
+			names = append(names, name)
+		}
+	}
+	if s.redis != nil && c.takes == 0 {
+		names = append(names, "tickets taken from Redis")
+	}
+	return names
+}
+
 // report returns the table of counts.
 func (s *stage) report() string {
 	s.mu.Lock()
@@ -77,19 +103,28 @@ func (s *stage) report() string {
 		}
 	}
 	line("of these failed as poison", c.poison)
+	line("of these beside a job that kills", c.neighbours)
 	line("runs started", c.starts)
 	line("runs that did all their work", c.done)
 	line("pauses seen", c.pauses)
-	for _, what := range []string{
-		workerKills, serverKills, enqueuerKills, rolling, workerStops, databaseKills, backendKills, replyDrops, connectionCuts, proxyStalls,
-	} {
+	line("ended jobs retried", c.retries)
+	line("runs stopped by their timeout", c.timeouts)
+	line("clean-ups that ran to their end", c.cleanUps)
+	line("jobs pruned", c.pruned)
+	line("jobs committed in a transaction", c.dealt)
+	line("jobs rolled back with one", c.undone)
+	for _, what := range allFaults {
 		if n := c.faults[what]; n > 0 {
 			line(what, n)
 		}
 	}
+	if s.redis != nil {
+		line("takes of tickets from Redis", c.takes)
+	}
 	line("replies lost", c.dropped)
 	line("connections cut", c.cuts)
 	line("enqueues whose first try had been stored", c.repeats)
+	line("enqueues of an ID again", c.again)
 	line("enqueues answered by a unique job", c.duplicates)
 	line("jobs with a late start of a zombie", c.lateStarts)
 	line("writes refused", c.refused)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/errandhq/errand"
 	"github.com/errandhq/errand/postgres"
+	"github.com/errandhq/errand/redis"
 	"github.com/errandhq/errand/server"
 )
 
@@ -41,6 +42,7 @@ type part struct {
 	Seed   uint64         // of an enqueuer
 	Rate   time.Duration  // of an enqueuer: time between two calls
 	Pooler bool
+	Redis  string // its address; "" without
 }
 
 const partEnv = "ERRAND_CHAOS_PART"
@@ -77,7 +79,7 @@ func (p *part) play(ctx context.Context) int {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	slog.SetDefault(log)
-	store, err := openStore(ctx, p.URL, &postgres.Options{Pooler: p.Pooler, Log: log})
+	store, err := openStore(ctx, p.URL, p.Redis, &postgres.Options{Pooler: p.Pooler, Log: log})
 	if err != nil {
 		log.Error("cannot start", "error", err)
 		return exitStart
@@ -98,8 +100,15 @@ func (p *part) play(ctx context.Context) int {
 	}
 }
 
-// openStore opens the store, again and again while the database is away.
-func openStore(ctx context.Context, url string, opts *postgres.Options) (*postgres.Store, error) {
+// openStore opens the store, again and again while the database is away; with a Redis in front if that has an address.
+func openStore(ctx context.Context, url, front string, opts *postgres.Options) (*postgres.Store, error) {
+	if front != "" {
+		dispatcher, err := redis.Open(front, nil)
+		if err != nil {
+			return nil, err
+		}
+		opts.Dispatcher = dispatcher
+	}
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		store, err := postgres.Open(ctx, url, opts)
 		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
@@ -110,7 +119,11 @@ func openStore(ctx context.Context, url string, opts *postgres.Options) (*postgr
 
 func (p *part) work(ctx context.Context, e *errand.Engine, l *ledger) int {
 	for _, kind := range kinds {
-		e.Handle(kind, errand.Handling{Handler: l.perform})
+		h := errand.Handling{Handler: l.perform}
+		if kind == hooked {
+			h.CleanUp = l.cleanUp
+		}
+		e.Handle(kind, h)
 	}
 	fmt.Println("on")
 	if err := e.Run(ctx); err != nil {
@@ -148,10 +161,9 @@ func (p *part) enqueue(ctx context.Context, e *errand.Engine, l *ledger) int {
 		if m.IntN(5) == 0 {
 			n = 1 + m.IntN(20)
 		}
-		orders := make([]order, n)
+		orders := m.orders(n)
 		for i := range orders {
-			orders[i] = m.order()
-			if i > 0 && orders[0].key == "" && orders[i].kind == follower && m.IntN(2) == 0 {
+			if i > 0 && !orders[i].again && orders[0].key == "" && orders[i].kind == follower && m.IntN(2) == 0 {
 				orders[i].after = []errand.ID{orders[0].id}
 			}
 		}
@@ -160,7 +172,7 @@ func (p *part) enqueue(ctx context.Context, e *errand.Engine, l *ledger) int {
 		})
 		for i := range jobs {
 			l.acknowledge(&jobs[i], &orders[i], since)
-			m.remember(jobs[i].ID)
+			m.remember(jobs[i].ID, &orders[i])
 		}
 		time.Sleep(m.span(p.Rate/2, p.Rate*3/2))
 	}
@@ -200,7 +212,7 @@ func insist[T any](ctx context.Context, l *ledger, call func(context.Context) (T
 // acknowledge notes that an order was answered with a job.
 func (l *ledger) acknowledge(j *errand.Job, o *order, since time.Time) {
 	x := noteOf(acked, j)
-	x.Asked, x.Key, x.Dup, x.Since = o.id, o.key, j.Duplicate, since.UnixMicro()
+	x.Asked, x.Key, x.Dup, x.Again, x.Since = o.id, o.key, j.Duplicate, o.again, since.UnixMicro()
 	if o.id == uuid.Nil {
 		x.Asked = j.ID
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/internal/testserver"
 	"github.com/errandhq/errand/postgres"
 )
 
@@ -27,6 +29,7 @@ type stage struct {
 	url     string // of the database, for the processes
 	proxied bool
 	pooler  bool
+	redis   *testserver.Redis // in front of the database; nil without
 	lease   time.Duration
 	say     func(format string, args ...any)
 	began   time.Time
@@ -62,6 +65,7 @@ type stageOptions struct {
 	driverURL string // default: url
 	proxied   bool
 	pooler    bool
+	redis     *testserver.Redis
 	say       func(format string, args ...any)
 }
 
@@ -73,7 +77,7 @@ func newStage(ctx context.Context, o stageOptions) (*stage, error) {
 		o.driverURL = o.url
 	}
 	s := &stage{
-		seed: o.seed, url: o.url, proxied: o.proxied, pooler: o.pooler, lease: lease, say: o.say,
+		seed: o.seed, url: o.url, proxied: o.proxied, pooler: o.pooler, redis: o.redis, lease: lease, say: o.say,
 		began: time.Now(), started: map[role]int{}, counts: counts{faults: map[string]int{}},
 	}
 	var err error
@@ -90,7 +94,7 @@ func newStage(ctx context.Context, o stageOptions) (*stage, error) {
 	}
 	s.log = log
 	logger := slog.New(slog.NewTextHandler(log, nil))
-	if s.store, err = openStore(ctx, o.driverURL, &postgres.Options{Log: logger}); err != nil {
+	if s.store, err = openStore(ctx, o.driverURL, s.front(), &postgres.Options{Log: logger}); err != nil {
 		return nil, err
 	}
 	s.engine = errand.New(s.store, &errand.Config{Poll: 200 * time.Millisecond, Observer: s.ledger, Log: logger})
@@ -108,6 +112,14 @@ func newStage(ctx context.Context, o stageOptions) (*stage, error) {
 }
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
+
+// front returns the address of the Redis, "" without.
+func (s *stage) front() string {
+	if s.redis == nil {
+		return ""
+	}
+	return s.redis.Addr()
+}
 
 // anyServer returns the address of an API server.
 func (s *stage) anyServer() string {
@@ -139,29 +151,43 @@ func (s *stage) count(what string, n int) {
 	s.counts.faults[what] += n
 }
 
+// interesting are the kinds of jobs that verbs are used on: to stop them, to retry them, and to have them cleaned up.
+var (
+	stoppable   = []string{steps, deaf, flaky, follower}
+	retriable   = []string{stubborn, hopeless}
+	undoable    = []string{hooked}
+	interesting = slices.Concat(stoppable, retriable, undoable)
+)
+
 // know remembers an acknowledged job that is worth being paused or cancelled.
 func (s *stage) know(j *errand.Job, o *order) {
-	if o.kind != steps && o.kind != deaf && o.kind != flaky && o.kind != follower {
+	if !slices.Contains(interesting, o.kind) {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known = append(s.known, known{j.ID, o.kind}); len(s.known) > 50 {
+	if s.known = append(s.known, known{j.ID, o.kind}); len(s.known) > 100 {
 		s.known = s.known[1:]
 	}
 }
 
-// someKnown takes one of the remembered jobs.
-func (s *stage) someKnown(intn func(int) int) (known, bool) {
+// someKnown takes one of the latest remembered jobs of some kinds: most of the others have ended.
+func (s *stage) someKnown(intn func(int) int, latest int, kinds []string) (id errand.ID, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.known) == 0 {
-		return known{}, false
+	var found []int
+	for i, k := range slices.Backward(s.known) {
+		if len(found) < latest && slices.Contains(kinds, k.kind) {
+			found = append(found, i)
+		}
 	}
-	i := intn(len(s.known))
-	k := s.known[i]
+	if len(found) == 0 {
+		return id, false
+	}
+	i := found[intn(len(found))]
+	id = s.known[i].id
 	s.known = append(s.known[:i:i], s.known[i+1:]...)
-	return k, true
+	return id, true
 }
 
 // end ends the processes of a role in an orderly way.
@@ -191,7 +217,7 @@ func (s *stage) close() {
 	}
 	for i, path := range s.logs {
 		if raw, err := os.ReadFile(path); err == nil {
-			_ = os.WriteFile(s.path(fmt.Sprintf("postgres-%d.log", i+1)), raw, 0o600)
+			_ = os.WriteFile(s.path(fmt.Sprintf("server-%d.log", i+1)), raw, 0o600)
 		}
 	}
 }
