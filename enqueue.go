@@ -226,7 +226,7 @@ type inserter struct {
 }
 
 // largeInsert is how many jobs are worth an insert of their own.
-const largeInsert = 100
+const largeInsert = 50
 
 // insertBatch gathers the jobs of several callers. The first of them inserts for all.
 type insertBatch struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -20,7 +21,7 @@ const (
 	wake = `
 		with j as (
 			update errand.jobs j set state = 'ready', shelf = null, version = version + 1 where seq = any (array(
-				select seq from errand.jobs where shelf = 'scheduled' and due <= clock_timestamp() order by due limit $1 for update skip locked))
+				select seq from errand.jobs where shelf = 'scheduled' and due <= statement_timestamp() order by due limit $1 for update skip locked))
 			returning j.queue, j.kind, j.priority, j.due, j.seq),
 		m as (
 			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'scheduled', 'ready', queue, kind from j group by queue, kind)
@@ -28,13 +29,14 @@ const (
 		select (select gen from errand.turn), queue, kind, priority, due, seq from j
 		returning queue, kind, priority, due, seq`
 
-	// claim takes the first ready jobs of a queue and some kinds. It finds each kind's line by the index, and
+	// claim takes the first ready jobs of a queue and some kinds; none while others are to be woken first, unless $5. It finds each kind's line by the index, and
 	// removes what it takes by its place, which costs nothing.
 	claim = `
 		with p as materialized (
 			select r.* from unnest($3::text[]) k (kind) cross join lateral (
 				select r.gen, r.ctid as tid, r.priority, r.due, r.seq from errand.ready r where r.queue = $2::text and r.kind = k.kind
 				order by r.priority desc, r.due, r.seq limit $4 for update skip locked) r
+			where $5::boolean or not exists (select 1 from errand.jobs where shelf = 'scheduled' and due <= statement_timestamp())
 			order by r.priority desc, r.due, r.seq limit $4),` + taken
 
 	// claimTickets takes the ready jobs of some tickets.
@@ -63,7 +65,7 @@ const (
 		where j.seq = any (array(select seq from d))
 		returning ` + columns
 
-	selectNext = `select due from errand.jobs where shelf = 'scheduled' order by due limit 1`
+	selectNext = `select due, due <= statement_timestamp() from errand.jobs where shelf = 'scheduled' order by due limit 1`
 )
 
 // Claim implements [errand.Store]. It is one round trip, and writes nothing when there is nothing to claim.
@@ -78,40 +80,64 @@ func (s *Store) Claim(ctx context.Context, c errand.Claim) (errand.Claimed, erro
 			return errand.Claimed{}, err
 		}
 	}
-	var got errand.Claimed
-	var all []stored
-	var woken []Ticket
+	x := claiming{Claim: c}
 	err := s.do(ctx, s.work, func(ctx context.Context, db *pgxpool.Conn) error {
-		got, all, woken = errand.Claimed{}, nil, nil
-		b := &pgx.Batch{}
-		b.Queue(s.sql(wake), errand.MaxWake).Query(func(rows pgx.Rows) (err error) {
-			woken, err = scanTickets(rows, nil)
-			return err
-		})
-		for _, l := range c.Lanes {
-			b.Queue(s.sql(claim), [16]byte(c.Session), l.Queue, l.Kinds, l.Limit).Query(func(rows pgx.Rows) error {
-				lane, err := jobs(rows, nil)
-				sortLane(lane)
-				all = append(all, lane...)
-				return err
-			})
+		err := s.claim(ctx, db, &x, false)
+		if err == nil && x.due {
+			err = s.claim(ctx, db, &x, true)
 		}
-		b.Queue(s.sql(selectNext)).Query(func(rows pgx.Rows) error {
-			for rows.Next() {
-				r := reader{row: rows.RawValues()}
-				got.Next = r.time()
-			}
-			return rows.Err()
-		})
-		return db.SendBatch(ctx, b).Close()
+		return err
 	})
 	if err != nil {
 		return errand.Claimed{}, err
 	}
-	got.Jobs = plain(all)
-	s.held.put(all)
-	s.dispatch.claimed(c, all, woken, got.Next)
-	return got, nil
+	s.held.put(x.jobs)
+	s.dispatch.claimed(c, x.jobs, x.woken, x.next)
+	return errand.Claimed{Jobs: plain(x.jobs), Next: x.next}, nil
+}
+
+// claiming is a claim with what it has got.
+type claiming struct {
+	errand.Claim
+	jobs  []stored
+	woken []Ticket
+	next  time.Time // the earliest scheduled due
+	due   bool      // it has come: there are jobs to wake
+}
+
+// claim claims in one round trip: after it has woken what is due, or only if nothing is.
+func (s *Store) claim(ctx context.Context, db *pgxpool.Conn, x *claiming, waking bool) error {
+	x.jobs, x.woken, x.next, x.due = nil, nil, time.Time{}, false
+	b := &pgx.Batch{}
+	next := func() {
+		b.Queue(s.sql(selectNext)).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				r := reader{row: rows.RawValues()}
+				x.next, x.due = r.time(), r.bool()
+			}
+			return rows.Err()
+		})
+	}
+	if waking {
+		b.Queue(s.sql(wake), errand.MaxWake).Query(func(rows pgx.Rows) (err error) {
+			x.woken, err = scanTickets(rows, nil)
+			return err
+		})
+	} else {
+		next() // before the claim: what comes due after it is looked at next time
+	}
+	for _, l := range x.Lanes {
+		b.Queue(s.sql(claim), [16]byte(x.Session), l.Queue, l.Kinds, l.Limit, waking).Query(func(rows pgx.Rows) error {
+			lane, err := jobs(rows, nil)
+			sortLane(lane)
+			x.jobs = append(x.jobs, lane...)
+			return err
+		})
+	}
+	if waking {
+		next()
+	}
+	return db.SendBatch(ctx, b).Close()
 }
 
 // sortLane puts claimed jobs in the order in which they should start; that of "returning" is not defined.
@@ -238,7 +264,7 @@ func (h *held) keep(s *stored, j *errand.Job) {
 func (s *Store) Orphans(ctx context.Context, limit int) ([]errand.Job, error) {
 	const lapsed = `
 		select distinct r.session, r.chunk from errand.runs r
-		where not exists (select 1 from errand.sessions s where s.id = r.session and s.expires > clock_timestamp())
+		where not exists (select 1 from errand.sessions s where s.id = r.session and s.expires > statement_timestamp())
 		order by r.chunk limit 1000`
 	const orphans = `select ` + columns + ` from errand.jobs j
 		where j.seq >= $1::bigint << 10 and j.seq < ($1::bigint + 1) << 10 and j.state = 'running' and coalesce(j.worker, '00000000-0000-0000-0000-000000000000') = $2::uuid limit $3`
@@ -285,7 +311,7 @@ func (s *Store) Orphans(ctx context.Context, limit int) ([]errand.Job, error) {
 // may belong to a claim that is not yet committed.
 func (s *Store) forgetRuns(ctx context.Context, c *pgxpool.Conn, session uuid.UUID, chunk int64) error {
 	const forget = `
-		delete from errand.runs r where r.session = $1::uuid and r.chunk = $2::bigint and r.minute < clock_timestamp() - interval '2 minutes'
+		delete from errand.runs r where r.session = $1::uuid and r.chunk = $2::bigint and r.minute < statement_timestamp() - interval '2 minutes'
 			and not exists (select 1 from errand.jobs j where j.seq >= $2::bigint << 10 and j.seq < ($2::bigint + 1) << 10
 				and j.state = 'running' and j.worker = $1::uuid)`
 	if _, err := c.Exec(ctx, s.sql(forget), [16]byte(session), chunk); err != nil {

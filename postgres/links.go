@@ -89,7 +89,7 @@ const settleLinks = `
 	update errand.links l set seen = clock_timestamp(), fresh = l.seen = '-infinity', ended = l.ended or not exists (
 		select 1 from errand.jobs o where o.id = l.on_id and o.state not ` + isEnd + `)
 	where l.ctid = any (array(
-		select ctid from errand.links where fresh and seen < clock_timestamp() - interval '1 minute' order by seen limit 10000 for update skip locked))`
+		select ctid from errand.links where fresh and seen < statement_timestamp() - interval '1 minute' order by seen limit 10000 for update skip locked))`
 
 func (s *Store) settleLinks(ctx context.Context) error {
 	return s.do(ctx, s.work, func(ctx context.Context, c *pgxpool.Conn) error {
@@ -118,7 +118,7 @@ func (s *Store) Unblocked(ctx context.Context, limit int) ([]errand.Unblocked, e
 		out = nil
 		var any, fresh bool
 		err := c.QueryRow(ctx, s.sql(`select exists (select 1 from errand.links where ended), exists (select 1 from errand.links where fresh
-			and seen < clock_timestamp() - interval '1 minute')`)).Scan(&any, &fresh)
+			and seen < statement_timestamp() - interval '1 minute')`)).Scan(&any, &fresh)
 		if err == nil && fresh {
 			_, err = c.Exec(ctx, s.sql(settleLinks))
 			any = true

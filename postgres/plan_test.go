@@ -40,7 +40,7 @@ func TestPlans(t *testing.T) {
 	texts, numbers, small, times, ids := []string{"default"}, []int64{1}, []int16{0}, []time.Time{now}, [][16]byte{id}
 	update := append([]any{numbers, []bool{false}}, arrays(changingColumns, 1, func(int) *errand.Job { return &errand.Job{Due: now} })...)
 	hot := map[string][]any{
-		wake: {1000}, claim: {id, "default", []string{"mail", "other"}, 1000}, selectNext: nil,
+		wake: {1000}, claim: {id, "default", []string{"mail", "other"}, 1000, false}, selectNext: nil,
 		claimTickets: {id, texts, texts, small, times, numbers},
 		finish:       {numbers, numbers, []*string{nil}, now, now, now},
 		markLinks:    {ids}, lockReady: {ids}, lockRows: {ids}, lockHolders: {texts}, deleteReady: {texts, texts, small, times, numbers},
@@ -56,7 +56,8 @@ func TestPlans(t *testing.T) {
 	check := func(when string) {
 		for text, args := range hot {
 			plan := explain(t, c, text, args)
-			if bad := regexp.MustCompile(`(Seq|Bitmap Heap) Scan on (jobs|ready_\d|links|entries)`).FindString(plan); bad != "" {
+			// A volatile function can be no condition of an index: it would be asked of every row.
+			if bad := regexp.MustCompile(`(Seq|Bitmap Heap) Scan on (jobs|ready_\d|links|entries)|Filter:.*[<>]=? clock_timestamp`).FindString(plan); bad != "" {
 				t.Errorf("%s: %s in the plan of %s\n%s", when, bad, text, plan)
 			}
 		}

@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	selectExpired = `select distinct chunk from errand.expiry where at <= clock_timestamp() order by chunk limit 100`
+	selectExpired = `select distinct chunk from errand.expiry where at <= statement_timestamp() order by chunk limit 100`
 
 	// pruneChunk removes up to $2 expired jobs of a chunk with all that belongs to them.
 	pruneChunk = `
 		with j as (
 			delete from errand.jobs j where j.seq = any (array(
-				select seq from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= clock_timestamp() and state ` + isEnd + `
+				select seq from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= statement_timestamp() and state ` + isEnd + `
 					and not exists (select 1 from errand.links where on_id = id) order by seq limit $2 for update skip locked))
 			returning j.seq, j.queue, j.kind, j.state, j.entries, j.tags, j.after),
 		m as (
@@ -32,10 +32,10 @@ const (
 
 	// settleChunk notes when to look at a chunk again: soon, if a job that others wait for was spared.
 	settleChunk = `
-		with d as (delete from errand.expiry where chunk = $1::bigint and at <= clock_timestamp())
+		with d as (delete from errand.expiry where chunk = $1::bigint and at <= statement_timestamp())
 		insert into errand.expiry (at, chunk)
 		select clock_timestamp() + interval '1 minute', $1::bigint
-		where exists (select 1 from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= clock_timestamp() and state ` + isEnd + `)
+		where exists (select 1 from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= statement_timestamp() and state ` + isEnd + `)
 		on conflict do nothing`
 )
 

@@ -25,7 +25,7 @@ type sessionInfo struct {
 }
 
 const (
-	deleteLapsed  = `delete from errand.sessions where expires < clock_timestamp() - interval '1 hour'`
+	deleteLapsed  = `delete from errand.sessions where expires < statement_timestamp() - interval '1 hour'`
 	deleteSession = `delete from errand.sessions where id = $1`
 	upsertSession = `insert into errand.sessions (id, started, expires, info) values ($1, $2, now() + $3::bigint * interval '1 microsecond', $4)
 		on conflict (id) do update set started = excluded.started, expires = excluded.expires, info = excluded.info`
@@ -126,7 +126,7 @@ func (s *Store) Sessions(ctx context.Context) ([]errand.Session, error) {
 func (s *Store) forgetOldRuns(ctx context.Context, session uuid.UUID) {
 	const forget = `
 		delete from errand.runs r where r.ctid = any (array(
-			select ctid from errand.runs where session = $1::uuid and minute < clock_timestamp() - interval '2 minutes' limit 1000))
+			select ctid from errand.runs where session = $1::uuid and minute < statement_timestamp() - interval '2 minutes' limit 1000))
 		and not exists (select 1 from errand.jobs j where j.seq >= r.chunk << 10 and j.seq < (r.chunk + 1) << 10 and j.state = 'running' and j.worker = $1::uuid)`
 	err := s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
 		_, err := c.Exec(ctx, s.sql(forget), [16]byte(session))

@@ -291,15 +291,10 @@ func code(err error) string {
 	return ""
 }
 
-// isConflict reports whether the transaction has failed because of another one, and is undone. 23505 is one
-// too: what looks whether a unique key is free knows only of what is committed.
-func isConflict(err error) bool {
-	switch code(err) {
-	case "40001", "40P01", "23505":
-		return true
-	}
-	return false
-}
+const uniqueViolation = "23505"
+
+// isConflict reports whether the transaction has failed because of another one, and is undone.
+func isConflict(err error) bool { return code(err) == "40001" || code(err) == "40P01" }
 
 // isPoolerRefusal reports whether a pooler has refused the settings of a connection.
 func isPoolerRefusal(err error) bool {

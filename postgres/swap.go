@@ -40,7 +40,7 @@ func (s *Store) Swap(ctx context.Context, changes []errand.Change) ([]errand.Swa
 	if f := finishes(changes, known); f != nil {
 		err = s.finish(ctx, f, out)
 	} else {
-		err = s.transact(ctx, s.work, func(ctx context.Context, tx pgx.Tx) error {
+		err = s.again(ctx, func(ctx context.Context, tx pgx.Tx) error {
 			w := swap{s: s, tx: tx, changes: changes, out: out}
 			err := w.write(ctx)
 			joined = w.joined
@@ -59,6 +59,16 @@ func (s *Store) Swap(ctx context.Context, changes []errand.Change) ([]errand.Swa
 	s.dispatch.swapped(changes, out, &joined)
 	s.hints.swapped(changes, out)
 	return out, nil
+}
+
+// again is transact, repeated when a unique key is taken that was free a moment ago: who looks knows only of what is committed.
+func (s *Store) again(ctx context.Context, f func(context.Context, pgx.Tx) error) (err error) {
+	for range 10 {
+		if err = s.transact(ctx, s.work, f); code(err) != uniqueViolation {
+			break
+		}
+	}
+	return err
 }
 
 // finishing is what finish writes, for the jobs that ended at one time and expire at another.
@@ -238,7 +248,7 @@ const (
 	// expireUsed has jobs pruned that were kept because another one waited for them.
 	expireUsed = `
 		insert into errand.expiry (at, chunk)
-		select distinct date_trunc('second', clock_timestamp()), seq >> 10 from errand.jobs where id = any ($1::uuid[]) and expires <= clock_timestamp()
+		select distinct date_trunc('second', clock_timestamp()), seq >> 10 from errand.jobs where id = any ($1::uuid[]) and expires <= statement_timestamp()
 		order by 1, 2 on conflict do nothing`
 
 	releaseKeys = `update errand.jobs set unique_held = null where seq = any ($1::bigint[])`
