@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -240,36 +241,60 @@ func all(n int) []int {
 // insert adds jobs in a transaction.
 func (s *Store) insert(ctx context.Context, t tx, jobs []errand.Job) ([]*errand.Job, error) {
 	there := make([]*errand.Job, len(jobs))
-	missing, err := s.insertRows(ctx, t, jobs, all(len(jobs)))
-	if err == nil && len(missing) > 0 {
-		err = s.resolve(ctx, t, jobs, missing, there)
+	for from := 0; from < len(jobs); {
+		n := distinct(jobs[from:])
+		part := jobs[from : from+n]
+		if err := s.release(ctx, t, part); err != nil {
+			return nil, err
+		}
+		missing, err := s.insertRows(ctx, t, part, all(n))
+		if err == nil && len(missing) > 0 {
+			err = s.resolve(ctx, t, part, missing, there[from:from+n])
+		}
+		if err != nil {
+			return nil, err
+		}
+		from += n
 	}
-	if err == nil {
-		err = s.insertExtras(ctx, t, jobs, there)
+	return there, s.insertExtras(ctx, t, jobs, there)
+}
+
+// distinct returns how many jobs at the beginning have each an ID of its own.
+func distinct(jobs []errand.Job) int {
+	ids := make(map[errand.ID]bool, len(jobs))
+	for i := range jobs {
+		if ids[jobs[i].ID] {
+			return i
+		}
+		ids[jobs[i].ID] = true
 	}
-	return there, err
+	return len(jobs)
+}
+
+// release takes the keys of the jobs from holders whose time is over.
+func (s *Store) release(ctx context.Context, t tx, jobs []errand.Job) error {
+	var keys []string
+	for i := range jobs {
+		if jobs[i].Unique != "" {
+			keys = append(keys, jobs[i].Unique)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := t.one(ctx, s.sql(releaseLapsed), keys)
+	return err
 }
 
 // insertRows inserts some of the jobs and returns those that were kept out.
 func (s *Store) insertRows(ctx context.Context, t tx, jobs []errand.Job, which []int) ([]int, error) {
-	picked := make([]errand.Job, 0, len(which))
-	ids := make(map[errand.ID]bool, len(which))
-	for _, k := range which {
-		if id := jobs[k].ID; !ids[id] { // of several with one ID only the first can be inserted
-			ids[id] = true
-			picked = append(picked, jobs[k])
-		}
-	}
-	answer, err := t.one(ctx, s.sql(insertAny), arrays(allColumns, len(picked), func(i int) *errand.Job { return &picked[i] })...)
-	if err != nil || answer == "" && len(picked) == len(which) {
+	at := func(i int) *errand.Job { return &jobs[which[i]] }
+	answer, err := t.one(ctx, s.sql(insertAny), arrays(allColumns, len(which), at)...)
+	if err != nil || answer == "" {
 		return nil, err
 	}
-	if answer != "" {
-		if ids, err = inserted(answer); err != nil {
-			return nil, err
-		}
-	}
-	return missing(jobs, which, ids), nil
+	in, err := inserted(answer)
+	return slices.DeleteFunc(slices.Clone(which), func(i int) bool { return in[jobs[i].ID] }), err
 }
 
 // inserted reads the IDs of the jobs that a statement has inserted.
@@ -283,17 +308,6 @@ func inserted(answer string) (map[errand.ID]bool, error) {
 	return set, err
 }
 
-// missing returns those of the jobs that are not inserted. The first of several with one ID is meant by it.
-func missing(jobs []errand.Job, which []int, inserted map[errand.ID]bool) (out []int) {
-	for _, i := range which {
-		if !inserted[jobs[i].ID] {
-			out = append(out, i)
-		}
-		delete(inserted, jobs[i].ID)
-	}
-	return out
-}
-
 // resolve finds what keeps the missing jobs out, or inserts them after all.
 func (s *Store) resolve(ctx context.Context, t tx, jobs []errand.Job, missing []int, there []*errand.Job) error {
 	for range 10 {
@@ -303,11 +317,6 @@ func (s *Store) resolve(ctx context.Context, t tx, jobs []errand.Job, missing []
 			ids[i] = jobs[k].ID
 			if jobs[k].Unique != "" {
 				keys = append(keys, jobs[k].Unique)
-			}
-		}
-		if len(keys) > 0 {
-			if _, err := t.one(ctx, s.sql(releaseLapsed), keys); err != nil {
-				return err
 			}
 		}
 		answer, err := t.one(ctx, s.sql(selectConflicts), ids, keys)
@@ -337,6 +346,9 @@ func (s *Store) resolve(ctx context.Context, t tx, jobs []errand.Job, missing []
 		}
 		if len(free) == 0 {
 			return nil
+		}
+		if err := s.release(ctx, t, jobs); err != nil {
+			return err
 		}
 		if missing, err = s.insertRows(ctx, t, jobs, free); err != nil || len(missing) == 0 {
 			return err

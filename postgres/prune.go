@@ -27,15 +27,16 @@ const (
 		t as (
 			delete from errand.tags where job = any (array(select seq from j where tags is not null)) and tag = any (array(select unnest(tags) from j))),
 		l as (
-			delete from errand.links where job = any (array(select seq from j where after is not null)))
-		select count(*) from j`
+			delete from errand.links where job = any (array(select seq from j where after is not null)) returning on_id)
+		select count(*), (select array_agg(on_id) from l) from j`
 
-	// settleChunk notes when to look at a chunk again: soon, if a job that others wait for was spared.
+	// settleChunk notes when to look at a chunk again: soon, if there is more to prune, or a job was spared that others wait for.
 	settleChunk = `
 		with d as (delete from errand.expiry where chunk = $1::bigint and at <= statement_timestamp())
 		insert into errand.expiry (at, chunk)
-		select clock_timestamp() + interval '1 minute', $1::bigint
-		where exists (select 1 from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= statement_timestamp() and state ` + isEnd + `)
+		select clock_timestamp() + min(case when exists (select 1 from errand.links where on_id = id) then interval '1 minute' else '0' end), $1::bigint
+		from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= statement_timestamp() and state ` + isEnd + `
+		having count(*) > 0
 		on conflict do nothing`
 )
 
@@ -64,9 +65,13 @@ func (s *Store) Prune(ctx context.Context, limit int) (int, error) {
 }
 
 func (s *Store) pruneChunk(ctx context.Context, c *pgxpool.Conn, chunk int64, limit int) (removed int, err error) {
-	err = c.QueryRow(ctx, s.sql(pruneChunk), chunk, limit).Scan(&removed)
+	var freed [][16]byte
+	err = c.QueryRow(ctx, s.sql(pruneChunk), chunk, limit).Scan(&removed, &freed)
 	if err == nil && removed < limit {
 		_, err = c.Exec(ctx, s.sql(settleChunk), chunk)
+	}
+	if err == nil && len(freed) > 0 {
+		_, err = c.Exec(ctx, s.sql(expireUsed), freed)
 	}
 	return removed, err
 }

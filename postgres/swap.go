@@ -396,7 +396,10 @@ var removals = []string{
 	`delete from errand.jobs where seq = any ($1::bigint[])`,
 	`delete from errand.entries where job = any ($1::bigint[])`,
 	`delete from errand.tags where job = any ($1::bigint[])`,
-	`delete from errand.links where job = any ($1::bigint[])`,
+	`with l as (delete from errand.links where job = any ($1::bigint[]) returning on_id)
+		insert into errand.expiry (at, chunk)
+		select distinct date_trunc('second', clock_timestamp()), seq >> 10 from errand.jobs where id = any (array(select on_id from l)) and expires <= statement_timestamp()
+		order by 1, 2 on conflict do nothing`,
 }
 
 // update writes the jobs that stay.

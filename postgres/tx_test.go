@@ -201,7 +201,7 @@ func TestTxAfter(t *testing.T) {
 }
 
 func TestTxRefuses(t *testing.T) {
-	store := open(t)
+	store := stores(t)(t)
 	q := errand.New(store, nil)
 	for what, view := range map[string]*errand.Engine{
 		"a string":        q.Tx("tx"),

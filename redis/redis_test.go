@@ -22,11 +22,15 @@ func TestMain(m *testing.M) { testserver.Main(m) }
 var quiet = slog.New(slog.DiscardHandler)
 
 func openOn(t *testing.T, url, addr string, opts *redis.Options) *postgres.Store {
+	return openIn(t, url, "errand", addr, opts)
+}
+
+func openIn(t *testing.T, url, schema, addr string, opts *redis.Options) *postgres.Store {
 	d, err := redis.Open(addr, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := postgres.Open(t.Context(), url, &postgres.Options{Dispatcher: d, Log: quiet})
+	s, err := postgres.Open(t.Context(), url, &postgres.Options{Dispatcher: d, Schema: schema, Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,17 +38,23 @@ func openOn(t *testing.T, url, addr string, opts *redis.Options) *postgres.Store
 	return s
 }
 
-func open(t *testing.T) errand.Store {
-	return openOn(t, testserver.PostgresURL(t), testserver.RedisAddr(t), nil)
+// stores returns what opens empty stores: each is a schema of its own in one database, with a prefix of its own in Redis.
+func stores(t *testing.T) func(*testing.T) errand.Store {
+	url, addr, n := testserver.PostgresURL(t), testserver.RedisAddr(t), 0
+	return func(t *testing.T) errand.Store {
+		n++
+		schema := fmt.Sprintf("errand_%d", n)
+		return openIn(t, url, schema, addr, &redis.Options{Prefix: schema})
+	}
 }
 
-func TestContract(t *testing.T) { storetest.Run(t, open) }
+func TestContract(t *testing.T) { storetest.Run(t, stores(t)) }
 
-func TestCompare(t *testing.T) { storetest.Compare(t, open) }
+func TestCompare(t *testing.T) { storetest.Compare(t, stores(t)) }
 
-func TestScenarios(t *testing.T) { storetest.Scenarios(t, nil, open) }
+func TestScenarios(t *testing.T) { storetest.Scenarios(t, nil, stores(t)) }
 
-// small is a dispatcher that keeps next to nothing.
+// A Redis that keeps next to nothing.
 func TestFull(t *testing.T) {
 	s := openOn(t, testserver.PostgresURL(t), testserver.RedisAddr(t), &redis.Options{Keep: 3})
 	drain(t, s, 500, nil)
