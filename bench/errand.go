@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/errandhq/errand"
 	"github.com/errandhq/errand/postgres"
+	"github.com/errandhq/errand/redis"
 	"github.com/errandhq/errand/sqlite"
 )
 
@@ -18,7 +20,7 @@ import (
 var mail = errand.Define[Args, errand.None]("mail")
 
 // errandSystems are errand with nothing set but the number of slots.
-func errandSystems(server *pgHome) []System {
+func errandSystems(server *pgHome, both dispatchedHome) []System {
 	return []System{
 		{
 			Group: "memory", Name: "errand memory", Role: Ours,
@@ -53,7 +55,50 @@ func errandSystems(server *pgHome) []System {
 				return openErrand(store, workers), nil
 			},
 		},
+		{
+			Group: postgresGroup, Name: "errand PG+Redis", Role: Ours, Home: both,
+			Note: "the same with redis.Open as its dispatcher",
+			Open: func(dir string, workers int) (Instance, error) {
+				store, err := both.open(dir)
+				if err != nil {
+					return nil, err
+				}
+				return openErrand(store, workers), nil
+			},
+		},
 	}
+}
+
+// dispatchedHome is a database with a Redis in front of it.
+type dispatchedHome struct {
+	*pgHome
+	redis *redisHome
+}
+
+// redisDir is where the address of the Redis is noted.
+func redisDir(dir string) string { return filepath.Join(dir, "redis") }
+
+func (h dispatchedHome) open(dir string) (*postgres.Store, error) {
+	url, err := h.url(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(redisDir(dir), 0o755); err != nil {
+		return nil, err
+	}
+	address, err := h.redis.addr(redisDir(dir))
+	if err != nil {
+		return nil, err
+	}
+	dispatcher, err := redis.Open(address, nil)
+	if err != nil {
+		return nil, err
+	}
+	return postgres.Open(context.Background(), url, &postgres.Options{Dispatcher: dispatcher, Log: slog.New(slog.DiscardHandler)})
+}
+
+func (h dispatchedHome) Clear(dir string) error {
+	return firstOf(h.pgHome.Clear(dir), h.redis.Clear(redisDir(dir)))
 }
 
 type errandBench struct {

@@ -19,7 +19,7 @@ import (
 func systems(n int, servers *servers) []System {
 	postgres := newPGHome(servers)
 	return slices.Concat(
-		errandSystems(postgres), channelSystems(n), poolSystems(),
+		errandSystems(postgres, dispatchedHome{postgres, newRedisHome(servers)}), channelSystems(n), poolSystems(),
 		rawSystems(), riverSystems(), backliteSystems(),
 		pgRawSystems(postgres), pgRiverSystems(postgres), asynqSystems(servers),
 	)
