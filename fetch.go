@@ -109,7 +109,7 @@ func (w *worker) fetch(ctx context.Context, all bool) (next time.Time) {
 		if w.unsure {
 			w.handBackStrays(ctx)
 		}
-		w.dispatch(got.Jobs)
+		w.dispatch(w.putOffSuspects(context.WithoutCancel(ctx), got.Jobs))
 		if !w.refill(lanes, pools, got.Jobs) {
 			return next
 		}

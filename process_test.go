@@ -23,8 +23,11 @@ import (
 // tick goes on until its context ends or the file named in its args is there.
 var tick = errand.Define[string, errand.None]("tick")
 
-// die kills the process that runs it.
+// die kills the process that runs it, after a moment.
 var die = errand.Define[errand.None, errand.None]("die")
+
+// hold takes longer than die takes to kill.
+var hold = errand.Define[errand.None, errand.None]("hold")
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv("ERRAND_TEST_WORKER"); path != "" {
@@ -58,7 +61,12 @@ func workerMain(path, lease string) {
 			}
 		}
 	})
+	hold.Do(e, func(context.Context, errand.None) error {
+		time.Sleep(300 * time.Millisecond)
+		return nil
+	})
 	die.Do(e, func(context.Context, errand.None) error {
+		time.Sleep(100 * time.Millisecond)
 		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	})
 	fmt.Println("on")
@@ -248,5 +256,35 @@ func TestPoison(t *testing.T) {
 	j := l.until(job.ID, 20*time.Second, "failed", func(j *errand.Job) bool { return j.State == errand.Failed })
 	if j.Error != "poison: 3 workers in a row were lost while they ran this job" || j.Crashes != 3 {
 		t.Errorf("job %+v", j)
+	}
+}
+
+// TestPoisonNeighbours runs innocent jobs beside one that kills its worker: again and again they die with it, but they are not
+// taken for poison.
+func TestPoisonNeighbours(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	var innocent []errand.ID
+	for range 5 {
+		job, err := hold.Enqueue(t.Context(), l.client, errand.None{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		innocent = append(innocent, job.ID)
+	}
+	killer, err := die.Enqueue(t.Context(), l.client, errand.None{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_ = l.worker(time.Second).Wait()
+	}
+	l.worker(time.Second)
+	l.until(killer.ID, 20*time.Second, "failed", func(j *errand.Job) bool { return j.State == errand.Failed })
+	for _, id := range innocent {
+		j := l.until(id, 20*time.Second, "ended", func(j *errand.Job) bool { return j.State.Ended() })
+		if j.State != errand.Succeeded {
+			t.Errorf("an innocent job is %s: %s", j.State, j.Error)
+		}
 	}
 }

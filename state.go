@@ -405,10 +405,7 @@ func (c *Change) rescue() {
 	j := &c.Job
 	j.Attempt--
 	j.Crashes++
-	limit := j.MaxCrashes
-	if limit <= 0 {
-		limit = DefaultMaxCrashes
-	}
+	limit := j.crashLimit()
 	text := fmt.Sprintf("the worker was lost: session %s no longer sends heartbeats (%d of %d)", j.Worker, j.Crashes, limit)
 	c.entry(EntryAttempt, slog.LevelError, text, nil)
 	switch {
@@ -420,6 +417,13 @@ func (c *Change) rescue() {
 	default:
 		c.handBack()
 	}
+}
+
+func (j *Job) crashLimit() int {
+	if j.MaxCrashes <= 0 {
+		return DefaultMaxCrashes
+	}
+	return j.MaxCrashes
 }
 
 // unblock tells the job that some of those it waits for have ended.

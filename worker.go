@@ -42,6 +42,7 @@ type worker struct {
 	pools   sync.Map       // by queue, *pool
 	returns chan struct{}  // closed and replaced whenever a run has come back, while draining
 	perKind map[string]int // runs by kind
+	suspect ID             // the suspect that runs here, see suspect.go
 	late    map[ID]*Run    // runs that lost their job and have not returned
 	locals  map[ID]localFunc
 	births  sync.WaitGroup // calls of Go under way; joined only while the state is workerOn
@@ -330,6 +331,7 @@ func (w *worker) remove(r *Run, s State) {
 		return
 	}
 	delete(w.runs, r.id)
+	w.cleared(r.id)
 	if w.perKind[r.kind]--; w.perKind[r.kind] <= 0 {
 		delete(w.perKind, r.kind)
 	}

@@ -189,8 +189,12 @@ func (wr *writer) flush(ctx context.Context, batch []*Run) (err error) {
 	}
 	wr.w.mu.Lock()
 	for i := range writings {
-		if done[i] == Written && writings[i].settled {
-			wr.w.remove(writings[i].run, changes[i].Job.State)
+		switch c := &changes[i]; {
+		case done[i] != Written:
+		case writings[i].settled:
+			wr.w.remove(writings[i].run, c.Job.State)
+		case !c.Job.suspected(): // it got further than the last time
+			wr.w.cleared(c.Job.ID)
 		}
 	}
 	wr.w.mu.Unlock()
