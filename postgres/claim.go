@@ -83,7 +83,7 @@ func (s *Store) Claim(ctx context.Context, c errand.Claim) (errand.Claimed, erro
 	x := claiming{Claim: c}
 	err := s.do(ctx, s.work, func(ctx context.Context, db *pgxpool.Conn) error {
 		err := s.claim(ctx, db, &x, false)
-		if err == nil && x.due {
+		if err == nil && x.due && len(x.jobs) == 0 { // if it got some, another process has just woken what was due
 			err = s.claim(ctx, db, &x, true)
 		}
 		return err
@@ -174,6 +174,7 @@ func (s *Store) claimDispatched(ctx context.Context, c errand.Claim) ([]errand.J
 		if !old {
 			return got, nil
 		}
+		s.dispatch.doubt() // somebody may hold what they lead to, and then not take it
 		lanes = slices.DeleteFunc(lanes, func(l errand.Lane) bool { return l.Limit <= 0 })
 	}
 }

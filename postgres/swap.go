@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -96,12 +97,22 @@ func finishes(changes []errand.Change, known []*stored) []*finishing {
 			}
 			groups = append(groups, &finishing{ended: j.Ended, expires: j.Expires})
 		}
-		f := groups[k]
-		f.index, f.ids = append(f.index, i), append(f.ids, j.ID)
-		f.seqs, f.was = append(f.seqs, known[i].seq), append(f.was, c.Was)
-		f.results = append(f.results, optional(j.Result))
+		groups[k].index = append(groups[k].index, i)
+	}
+	for _, f := range groups {
+		f.fill(changes, known)
 	}
 	return groups
+}
+
+// fill writes the arguments, in the order of seqs.
+func (f *finishing) fill(changes []errand.Change, known []*stored) {
+	slices.SortFunc(f.index, func(a, b int) int { return cmp.Compare(known[a].seq, known[b].seq) })
+	for _, i := range f.index {
+		c := &changes[i]
+		f.ids, f.seqs, f.was = append(f.ids, c.Job.ID), append(f.seqs, known[i].seq), append(f.was, c.Was)
+		f.results = append(f.results, optional(c.Job.Result))
+	}
 }
 
 // isFinish reports whether a change ends a job well and is no other than that.
@@ -127,16 +138,15 @@ func (s *Store) finish(ctx context.Context, groups []*finishing, out []errand.Sw
 		for _, f := range groups {
 			b.Queue(s.sql(finish), f.seqs, f.was, f.results, f.ended, nullTime(f.expires), nullTime(expiryOf(f.ended, f.expires))).QueryRow(func(row pgx.Row) error {
 				var written []int64
-				if err := row.Scan(&written); err != nil {
-					return err
-				}
+				err := row.Scan(&written)
+				slices.Sort(written)
 				for k, i := range f.index {
 					out[i] = errand.Written
-					if written != nil && !slices.Contains(written, f.seqs[k]) {
+					if _, found := slices.BinarySearch(written, f.seqs[k]); written != nil && !found {
 						out[i] = errand.Stale
 					}
 				}
-				return nil
+				return err
 			})
 		}
 		for _, f := range groups {
