@@ -241,6 +241,9 @@ func (in *inserter) insert(ctx context.Context, e *Engine, jobs []Job) ([]*Job, 
 	if _, direct := e.store.(*memory); direct || e.inTx { // no commit to share
 		return e.insert(ctx, jobs)
 	}
+	if inserts(e.store) > 1 && slices.ContainsFunc(jobs, func(j Job) bool { return j.Unique != "" }) {
+		return e.insert(ctx, jobs) // it may have to wait for a transaction that holds the key: nobody else shall wait with it
+	}
 	in.mu.Lock()
 	if in.flights == 0 {
 		in.flights++

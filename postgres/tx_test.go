@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -168,6 +169,39 @@ func TestTxUnique(t *testing.T) {
 			t.Errorf("the second transaction got %+v, want a duplicate of %s", got, first.ID)
 		}
 		second.commit()
+	})
+}
+
+// A transaction that holds a unique key and stays open makes wait who wants the key, and nobody else.
+func TestTxHoldsUp(t *testing.T) {
+	eachKind(t, func(t *testing.T, q *errand.Engine, begin func() transaction) {
+		tx := begin()
+		_, err := noted.Enqueue(t.Context(), q.Tx(tx.tx), note{}, errand.Unique("k"))
+		check(t, err)
+		waiting := make(chan error)
+		for range 3 {
+			go func() {
+				_, err := noted.Enqueue(t.Context(), q, note{}, errand.Unique("k"))
+				waiting <- err
+			}()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		var others sync.WaitGroup
+		for range 20 {
+			others.Go(func() {
+				for range 5 {
+					if _, err := noted.Enqueue(ctx, q, note{}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		others.Wait()
+		tx.commit()
+		for range 3 {
+			check(t, <-waiting)
+		}
 	})
 }
 
