@@ -14,13 +14,13 @@ demo: ## run a CSV import of 34,000 rows with a page to look at
 	@DATA=$(DEMO_DIR) examples/backoffice/demo.sh
 
 test: ## all tests
-	@echo "Running all tests (about two minutes; real processes, real SIGKILL)."
+	@echo "Running all tests (about six minutes; real servers, real processes, real SIGKILL)."
 	@internal/testserver/install.sh
 	$(GO) test -timeout 10m ./...
 	cd bench && $(GO) test -timeout 5m ./...
 
 race: ## all tests with the race detector
-	@echo "Running all tests with the race detector (about four minutes)."
+	@echo "Running all tests with the race detector (about eight minutes)."
 	@internal/testserver/install.sh
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
 
@@ -36,8 +36,8 @@ lint: ## vet, staticcheck, formatting, go.mod
 	$(GO) mod tidy -diff
 	cd bench && $(GO) mod tidy -diff
 
-bench: ## errand beside its peers, about half an hour; ARGS are flags of bench (-h lists them)
-	@echo "Measuring errand beside its peers."
+bench: ## errand beside its peers, about two hours; ARGS are flags of bench (-h lists them), such as "-systems PG"
+	@echo "Measuring errand beside its peers (PostgreSQL and Redis are started for it)."
 	cd bench && $(GO) run . $(ARGS)
 
 build: ## the binary, into bin/

@@ -123,7 +123,7 @@ func (u *uncommitted) look(e *Engine) {
 		}
 		there, err := e.store.Get(context.Background(), ids)
 		if err != nil {
-			e.log.Warn("cannot look for jobs enqueued in a transaction; they will be found by polling", "error", err)
+			e.log.Debug("cannot look for jobs enqueued in a transaction; they will be found by polling", "error", err)
 			pause = time.Second
 			continue
 		}
