@@ -152,30 +152,30 @@ var errNotDispatched = errors.New("the dispatcher does not answer")
 
 // claimDispatched claims jobs whose tickets the dispatcher has, more of them while there are old ones among these.
 func (s *Store) claimDispatched(ctx context.Context, c errand.Claim) ([]errand.Job, error) {
-	var got []errand.Job
-	lanes := slices.Clone(c.Lanes)
+	lanes, again := slices.Clone(c.Lanes), false
+	got := make([][]errand.Job, len(lanes))
 	for {
 		tickets, ok := s.dispatch.take(ctx, lanes)
 		if !ok {
-			return got, errNotDispatched
+			return slices.Concat(got...), errNotDispatched
 		}
 		jobs, err := s.claimTickets(ctx, c.Session, tickets)
 		if err != nil {
-			return got, err
-		}
-		for _, lane := range jobs {
-			got = append(got, lane...)
+			return slices.Concat(got...), err
 		}
 		old := false
 		for i := range lanes {
+			got[i] = append(got[i], jobs[i]...)
 			lanes[i].Limit -= len(jobs[i])
 			old = old || len(jobs[i]) < len(tickets[i])
 		}
 		if !old {
-			return got, nil
+			if again {
+				s.dispatch.doubt() // somebody may have held what the old ones lead to, and then not taken it
+			}
+			return slices.Concat(got...), nil
 		}
-		s.dispatch.doubt() // somebody may hold what they lead to, and then not take it
-		lanes = slices.DeleteFunc(lanes, func(l errand.Lane) bool { return l.Limit <= 0 })
+		again = true
 	}
 }
 

@@ -262,6 +262,9 @@ func (d *Dispatcher) Take(ctx context.Context, lanes []errand.Lane) ([][]postgre
 	}
 	out := make([][]postgres.Ticket, len(lanes))
 	for i, l := range lanes {
+		if l.Limit <= 0 {
+			continue
+		}
 		keys := make([]string, len(l.Kinds))
 		for k, kind := range l.Kinds {
 			keys[k] = d.line(l.Queue, kind)
