@@ -158,7 +158,7 @@ func (s *Store) turnOver(ctx context.Context, tx pgx.Tx) error {
 	if used == nil {
 		return nil
 	}
-	if empty == nil {
+	if empty == nil || used.Dead > manyDead && used.Live <= fewLive {
 		if err := s.moveReady(ctx, tx, used.Gen); err != nil {
 			return err
 		}
