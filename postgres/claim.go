@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -261,6 +260,16 @@ func (h *held) keep(s *stored, j *errand.Job) {
 	h.jobs[j.ID] = &stored{Job: *j, seq: s.seq, held: s.held}
 }
 
+// workerIs begins a condition on the session that runs a job.
+const workerIs = `coalesce(j.worker, '00000000-0000-0000-0000-000000000000') = `
+
+// forgetRuns forgets where a session has claimed jobs, if it was a while ago and none of them runs any more. What is younger
+// may belong to a claim that is not yet committed.
+const forgetRuns = `
+	delete from errand.runs r where r.ctid = any (array(
+		select ctid from errand.runs where session = $1::uuid and minute < statement_timestamp() - interval '2 minutes' limit 1000))
+	and not exists (select 1 from errand.jobs j where j.seq >= r.chunk << 10 and j.seq < (r.chunk + 1) << 10 and j.state = 'running' and ` + workerIs + `$1::uuid)`
+
 // Orphans implements [errand.Store].
 func (s *Store) Orphans(ctx context.Context, limit int) ([]errand.Job, error) {
 	const lapsed = `
@@ -268,7 +277,7 @@ func (s *Store) Orphans(ctx context.Context, limit int) ([]errand.Job, error) {
 		where not exists (select 1 from errand.sessions s where s.id = r.session and s.expires > statement_timestamp())
 		order by r.chunk limit 1000`
 	const orphans = `select ` + columns + ` from errand.jobs j
-		where j.seq >= $1::bigint << 10 and j.seq < ($1::bigint + 1) << 10 and j.state = 'running' and coalesce(j.worker, '00000000-0000-0000-0000-000000000000') = $2::uuid limit $3`
+		where j.seq >= $1::bigint << 10 and j.seq < ($1::bigint + 1) << 10 and j.state = 'running' and ` + workerIs + `$2::uuid limit $3`
 	type place struct {
 		session uuid.UUID
 		chunk   int64
@@ -284,39 +293,23 @@ func (s *Store) Orphans(ctx context.Context, limit int) ([]errand.Job, error) {
 			err = row.Scan((*[16]byte)(&p.session), &p.chunk)
 			return p, err
 		})
-		var empty []place
+		empty := map[uuid.UUID]bool{}
 		for i := 0; i < len(places) && len(out) < limit && err == nil; i++ {
 			var found []stored
 			found, err = jobs(c.Query(ctx, s.sql(orphans), places[i].chunk, [16]byte(places[i].session), limit-len(out)))
 			if out = append(out, found...); len(found) == 0 {
-				empty = append(empty, places[i])
+				empty[places[i].session] = true
 			}
 		}
-		if err != nil {
-			return err
-		}
-		for _, p := range empty {
-			if err := s.forgetRuns(ctx, c, p.session, p.chunk); err != nil {
-				return err
+		for session := range empty {
+			if err == nil {
+				_, err = c.Exec(ctx, s.sql(forgetRuns), [16]byte(session))
 			}
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return plain(out), nil
-}
-
-// forgetRuns forgets where a session has claimed jobs, if it was a while ago and none of them runs any more. What is younger
-// may belong to a claim that is not yet committed.
-func (s *Store) forgetRuns(ctx context.Context, c *pgxpool.Conn, session uuid.UUID, chunk int64) error {
-	const forget = `
-		delete from errand.runs r where r.session = $1::uuid and r.chunk = $2::bigint and r.minute < statement_timestamp() - interval '2 minutes'
-			and not exists (select 1 from errand.jobs j where j.seq >= $2::bigint << 10 and j.seq < ($2::bigint + 1) << 10
-				and j.state = 'running' and j.worker = $1::uuid)`
-	if _, err := c.Exec(ctx, s.sql(forget), [16]byte(session), chunk); err != nil {
-		return fmt.Errorf("forget claims: %w", err)
-	}
-	return nil
 }

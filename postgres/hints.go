@@ -164,11 +164,9 @@ func (h *hints) swapped(changes []errand.Change, out []errand.Swapped) {
 		if out[i] != errand.Written {
 			continue
 		}
-		switch {
-		case c.From == errand.Running && (c.Delete || c.Job.Want != "" || c.Job.State == errand.Cancelled):
-			if len(p.asked) < hintIDs {
-				p.asked = append(p.asked, c.Job.ID)
-			}
+		asked := c.From == errand.Running && (c.Delete || c.Job.Want != "" || c.Job.State == errand.Cancelled)
+		if asked && len(p.asked) < hintIDs {
+			p.asked = append(p.asked, c.Job.ID)
 		}
 		if c.Delete || c.Job.State.Ended() {
 			if len(p.ended) < hintIDs {

@@ -89,10 +89,12 @@ const (
 			when state ` + isEnd + ` then null
 			when unique_scope = 'started' then nullif(token = 0, false)
 			else true end`
-
-	// onShelf is the column shelf of a state.
-	onShelf = `case when state not in ('ready', 'running', 'succeeded') then state end`
 )
+
+// onShelf is the column shelf of a state.
+func onShelf(state string) string {
+	return `case when ` + state + ` not in ('ready', 'running', 'succeeded') then ` + state + ` end`
+}
 
 // insertAny inserts jobs of any kind, and answers the IDs of those that it has inserted, unless these are all. Rows are written in the order of
 // their keys, so that two processes do not wait for each other, and numbered in the order given.
@@ -101,7 +103,7 @@ var insertAny = `
 		select x.*, nextval('errand.jobs_seq_seq') as seq from ` + unnest(allColumns, 1) + ` x),
 	j as (
 		insert into errand.jobs (seq, ` + names(allColumns) + `, unique_held, shelf)
-		select seq, ` + names(allColumns) + `, ` + holds + `, ` + onShelf + ` from n
+		select seq, ` + names(allColumns) + `, ` + holds + `, ` + onShelf("state") + ` from n
 		order by unique_key nulls first, case when unique_key is null then id end, seq
 		on conflict do nothing
 		returning *),
@@ -141,7 +143,7 @@ const (
 				select seq from errand.jobs where unique_key = any ($1::text[]) and unique_held
 					and unique_scope = 'time' and unique_until <= statement_timestamp() order by seq for update))
 			returning 1)
-		select nullif(count(*), 0)::text from r`
+		select null::text`
 )
 
 // selectConflicts yields the jobs that have an ID or hold a key.

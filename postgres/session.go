@@ -121,15 +121,10 @@ func (s *Store) Sessions(ctx context.Context) ([]errand.Session, error) {
 	return out, nil
 }
 
-// forgetOldRuns forgets where a live session claimed jobs, once none of them runs any more. What is younger
-// may belong to a claim that is not yet committed.
+// forgetOldRuns forgets where a live session claimed jobs that no longer run.
 func (s *Store) forgetOldRuns(ctx context.Context, session uuid.UUID) {
-	const forget = `
-		delete from errand.runs r where r.ctid = any (array(
-			select ctid from errand.runs where session = $1::uuid and minute < statement_timestamp() - interval '2 minutes' limit 1000))
-		and not exists (select 1 from errand.jobs j where j.seq >= r.chunk << 10 and j.seq < (r.chunk + 1) << 10 and j.state = 'running' and j.worker = $1::uuid)`
 	err := s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
-		_, err := c.Exec(ctx, s.sql(forget), [16]byte(session))
+		_, err := c.Exec(ctx, s.sql(forgetRuns), [16]byte(session))
 		return err
 	})
 	if err != nil && s.closed.Err() == nil {

@@ -210,10 +210,7 @@ type row struct {
 
 const rowColumns = `j.id, j.seq, j.version, j.priority, j.due, j.state, j.queue, j.kind, j.unique_key, j.unique_scope, j.unique_until, j.unique_held`
 
-func scanRows(rows pgx.Rows, err error) ([]*row, error) {
-	if err != nil {
-		return nil, err
-	}
+func scanRows(rows pgx.Rows) ([]*row, error) {
 	return pgx.CollectRows(rows, func(rows pgx.CollectableRow) (*row, error) {
 		r := reader{row: rows.RawValues()}
 		x := &row{
@@ -255,14 +252,18 @@ const (
 		delete from errand.links l using unnest($1::uuid[], $2::uuid[]) x (id, on_id), errand.jobs j
 		where j.id = x.id and l.on_id = x.on_id and l.job = j.seq`
 
-	// expireUsed has jobs pruned that were kept because another one waited for them.
-	expireUsed = `
-		insert into errand.expiry (at, chunk)
-		select distinct date_trunc('second', clock_timestamp()), seq >> 10 from errand.jobs where id = any ($1::uuid[]) and expires <= statement_timestamp()
-		order by 1, 2 on conflict do nothing`
-
 	releaseKeys = `update errand.jobs set unique_held = null where seq = any ($1::bigint[])`
 )
+
+// expire has jobs pruned that were kept because another one waited for them.
+func expire(ids string) string {
+	return `
+		insert into errand.expiry (at, chunk)
+		select distinct date_trunc('second', clock_timestamp()), seq >> 10 from errand.jobs where id = any (` + ids + `) and expires <= statement_timestamp()
+		order by 1, 2 on conflict do nothing`
+}
+
+var expireUsed = expire("$1::uuid[]")
 
 // updateColumns are those of updateRows: where, whether it holds its unique key, and what.
 var updateColumns = append([]column{{name: "seq", array: "bigint"}, {name: "held", array: "boolean"}}, changingColumns...)
@@ -273,7 +274,7 @@ var updateRows = func() string {
 	for _, c := range changingColumns {
 		set += c.name + " = c." + c.name + ", "
 	}
-	return `update errand.jobs j set ` + set + `unique_held = nullif(c.held, false), shelf = case when c.state not in ('ready', 'running', 'succeeded') then c.state end
+	return `update errand.jobs j set ` + set + `unique_held = nullif(c.held, false), shelf = ` + onShelf("c.state") + `
 		from ` + unnest(updateColumns, 1) + ` c where j.seq = c.seq`
 }()
 
@@ -315,7 +316,7 @@ func (w *swap) lock(ctx context.Context) error {
 	var found, holders []*row
 	collect := func(to *[]*row) func(pgx.Rows) error {
 		return func(rows pgx.Rows) (err error) {
-			*to, err = scanRows(rows, nil)
+			*to, err = scanRows(rows)
 			return err
 		}
 	}
@@ -406,10 +407,7 @@ var removals = []string{
 	`delete from errand.jobs where seq = any ($1::bigint[])`,
 	`delete from errand.entries where job = any ($1::bigint[])`,
 	`delete from errand.tags where job = any ($1::bigint[])`,
-	`with l as (delete from errand.links where job = any ($1::bigint[]) returning on_id)
-		insert into errand.expiry (at, chunk)
-		select distinct date_trunc('second', clock_timestamp()), seq >> 10 from errand.jobs where id = any (array(select on_id from l)) and expires <= statement_timestamp()
-		order by 1, 2 on conflict do nothing`,
+	`with l as (delete from errand.links where job = any ($1::bigint[]) returning on_id)` + expire("array(select on_id from l)"),
 }
 
 // update writes the jobs that stay.
