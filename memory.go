@@ -3,10 +3,8 @@ package errand
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"sort"
-	"strconv"
 	"sync"
 	"time"
 
@@ -214,7 +212,7 @@ func (m *memory) Get(ctx context.Context, ids []ID) ([]Job, error) {
 }
 
 func (m *memory) List(ctx context.Context, q Query) (Page, error) {
-	limit, err := q.limit()
+	limit, before, err := q.Bounds()
 	if err != nil {
 		return Page{}, err
 	}
@@ -222,14 +220,7 @@ func (m *memory) List(ctx context.Context, q Query) (Page, error) {
 		return Page{}, err
 	}
 	defer m.mu.Unlock()
-	i := len(m.order)
-	if q.Cursor != "" {
-		before, err := strconv.ParseInt(q.Cursor, 36, 64)
-		if err != nil || before < 1 {
-			return Page{}, fmt.Errorf("%w cursor %q: use the next of the page before", ErrInvalid, q.Cursor)
-		}
-		i = sort.Search(len(m.order), func(i int) bool { return m.order[i].seq >= before })
-	}
+	i := sort.Search(len(m.order), func(i int) bool { return m.order[i].seq >= before })
 	var p Page
 	for i--; i >= 0; i-- {
 		r := m.order[i]
@@ -240,20 +231,10 @@ func (m *memory) List(ctx context.Context, q Query) (Page, error) {
 			return p, nil
 		}
 		p.Jobs = append(p.Jobs, r.job)
-		p.Next = strconv.FormatInt(r.seq, 36)
+		p.Next = CursorAt(r.seq)
 	}
 	p.Next = ""
 	return p, nil
-}
-
-func (q *Query) limit() (int, error) {
-	if q.Limit < 0 || q.Limit > MaxPage {
-		return 0, fmt.Errorf("%w limit %d: use 1 to %d", ErrInvalid, q.Limit, MaxPage)
-	}
-	if q.Limit == 0 {
-		return 100, nil
-	}
-	return q.Limit, nil
 }
 
 func (q *Query) matches(j *Job) bool {

@@ -1,7 +1,11 @@
 package errand
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -190,6 +194,24 @@ type Query struct {
 
 // MaxPage is the largest Query.Limit.
 const MaxPage = 1000
+
+// Bounds reads Limit and Cursor for a store that numbers jobs in the order of insertion, from 1 on, and whose cursors are made by
+// [CursorAt]: a page has up to limit jobs, with numbers below before.
+func (q *Query) Bounds() (limit int, before int64, err error) {
+	if q.Limit < 0 || q.Limit > MaxPage {
+		return 0, 0, fmt.Errorf("%w limit %d: use 1 to %d", ErrInvalid, q.Limit, MaxPage)
+	}
+	before = math.MaxInt64
+	if q.Cursor != "" {
+		if before, err = strconv.ParseInt(q.Cursor, 36, 64); err != nil || before < 1 {
+			return 0, 0, fmt.Errorf("%w cursor %q: use the next of the page before", ErrInvalid, q.Cursor)
+		}
+	}
+	return cmp.Or(q.Limit, 100), before, nil
+}
+
+// CursorAt is the Page.Next of a page whose last job has this number.
+func CursorAt(number int64) string { return strconv.FormatInt(number, 36) }
 
 // Page is one page of a list.
 type Page struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
@@ -101,12 +102,10 @@ func (r *pgRaw) Enqueue(ctx context.Context, job Job) error {
 }
 
 func (r *pgRaw) EnqueueMany(ctx context.Context, jobs []Job) error {
-	for len(jobs) > 0 {
-		n := min(r.batch, len(jobs))
-		if err := r.insert(ctx, jobs[:n]); err != nil {
+	for part := range slices.Chunk(jobs, r.batch) {
+		if err := r.insert(ctx, part); err != nil {
 			return err
 		}
-		jobs = jobs[n:]
 	}
 	return nil
 }

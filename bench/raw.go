@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -81,12 +82,10 @@ func (r *raw) Enqueue(ctx context.Context, job Job) error {
 }
 
 func (r *raw) EnqueueMany(ctx context.Context, jobs []Job) error {
-	for len(jobs) > 0 {
-		n := min(r.batch, len(jobs))
-		if err := r.insertBatch(ctx, jobs[:n]); err != nil {
+	for part := range slices.Chunk(jobs, r.batch) {
+		if err := r.insertBatch(ctx, part); err != nil {
 			return err
 		}
-		jobs = jobs[n:]
 	}
 	return nil
 }

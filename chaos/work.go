@@ -227,20 +227,28 @@ func (w *work) fails(j *errand.Job) bool {
 	return w.Fails < 0 && !mended || j.Attempt <= w.Fails
 }
 
+// begin notes that a run begins, and where, and returns what it is to do.
+func (l *ledger) begin(how what, run *errand.Run) (w work, x note, err error) {
+	job := run.Job()
+	if err = json.Unmarshal(job.Args, &w); err != nil {
+		return w, x, err
+	}
+	x = noteOf(how, &job)
+	x.Attempt, x.Started = job.Attempt, job.Started.UnixMicro()
+	if x.Step, err = errand.Checkpoint[int](run); err == nil {
+		l.put(x)
+	}
+	return w, x, err
+}
+
 // perform is the handler of all kinds.
 func (l *ledger) perform(ctx context.Context, run *errand.Run) (json.RawMessage, error) {
 	job := run.Job()
-	var w work
-	if err := json.Unmarshal(job.Args, &w); err != nil {
-		return nil, err
-	}
-	at, err := errand.Checkpoint[int](run)
+	w, x, err := l.begin(began, run)
 	if err != nil {
 		return nil, err
 	}
-	x := noteOf(began, &job)
-	x.Step, x.Attempt, x.Started = at, job.Attempt, job.Started.UnixMicro()
-	l.put(x)
+	at := x.Step
 	if w.Kill {
 		l.die(x)
 	}
@@ -310,23 +318,15 @@ func (l *ledger) die(x note) {
 
 // cleanUp is the hook of the hooked kind.
 func (l *ledger) cleanUp(ctx context.Context, run *errand.Run) (json.RawMessage, error) {
-	job := run.Job()
-	var w work
-	if err := json.Unmarshal(job.Args, &w); err != nil {
-		return nil, err
-	}
-	at, err := errand.Checkpoint[int](run)
+	w, x, err := l.begin(cleaning, run)
 	if err != nil {
 		return nil, err
 	}
-	x := noteOf(cleaning, &job)
-	x.Step, x.Attempt, x.Started = at, job.Attempt, job.Started.UnixMicro()
-	l.put(x)
 	switch {
 	case !pause(ctx, &w):
 		x.What, x.Text = stopping, context.Cause(ctx).Error()
 		err = context.Cause(ctx)
-	case job.Attempt <= w.Hook:
+	case x.Attempt <= w.Hook:
 		x.What, err = failing, errors.New("as ordered")
 	default:
 		x.What = cleaned

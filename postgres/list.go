@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,20 +43,12 @@ func raw(ids []errand.ID) [][16]byte {
 // an index; all else by going through the jobs from the newest on.
 func (s *Store) List(ctx context.Context, q errand.Query) (errand.Page, error) {
 	var p errand.Page
-	if q.Limit < 0 || q.Limit > errand.MaxPage {
-		return p, fmt.Errorf("%w limit %d: use 1 to %d", errand.ErrInvalid, q.Limit, errand.MaxPage)
+	limit, before, err := q.Bounds()
+	if err != nil {
+		return p, err
 	}
-	if q.Limit == 0 {
-		q.Limit = 100
-	}
-	before := int64(1<<63 - 1)
-	if q.Cursor != "" {
-		var err error
-		if before, err = strconv.ParseInt(q.Cursor, 36, 64); err != nil || before < 1 {
-			return p, fmt.Errorf("%w cursor %q: use the next of the page before", errand.ErrInvalid, q.Cursor)
-		}
-	}
-	err := s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
+	q.Limit = limit
+	err = s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
 		few := true
 		if slices.Contains(q.States, errand.Ready) && q.Tag == "" {
 			if err := c.QueryRow(ctx, s.sql(selectFewReady), fewReady).Scan(&few); err != nil {
@@ -69,7 +60,7 @@ func (s *Store) List(ctx context.Context, q errand.Query) (errand.Page, error) {
 		p = errand.Page{}
 		if len(found) > q.Limit {
 			found = found[:q.Limit]
-			p.Next = strconv.FormatInt(found[q.Limit-1].seq, 36)
+			p.Next = errand.CursorAt(found[q.Limit-1].seq)
 		}
 		p.Jobs = plain(found)
 		return err

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -72,20 +71,12 @@ func (c *conn) lookup(ctx context.Context, ids []uuid.UUID) ([]errand.Job, error
 // the jobs from the newest on.
 func (s *Store) List(ctx context.Context, q errand.Query) (errand.Page, error) {
 	var p errand.Page
-	if q.Limit < 0 || q.Limit > errand.MaxPage {
-		return p, fmt.Errorf("%w limit %d: use 1 to %d", errand.ErrInvalid, q.Limit, errand.MaxPage)
+	limit, before, err := q.Bounds()
+	if err != nil {
+		return p, err
 	}
-	if q.Limit == 0 {
-		q.Limit = 100
-	}
-	before := int64(1<<63 - 1)
-	if q.Cursor != "" {
-		var err error
-		if before, err = strconv.ParseInt(q.Cursor, 36, 64); err != nil || before < 1 {
-			return p, fmt.Errorf("%w cursor %q: use the next of the page before", errand.ErrInvalid, q.Cursor)
-		}
-	}
-	err := s.read(ctx, func(ctx context.Context, c *conn) error {
+	q.Limit = limit
+	err = s.read(ctx, func(ctx context.Context, c *conn) error {
 		text, args, err := c.listing(&q, before)
 		if err != nil || text == "" {
 			return err
@@ -93,7 +84,7 @@ func (s *Store) List(ctx context.Context, q errand.Query) (errand.Page, error) {
 		jobs, err := c.jobs(ctx, nil, text, args...)
 		if len(jobs) > q.Limit {
 			jobs = jobs[:q.Limit]
-			p.Next = strconv.FormatInt(jobs[q.Limit-1].seq, 36)
+			p.Next = errand.CursorAt(jobs[q.Limit-1].seq)
 		}
 		p.Jobs = plain(jobs)
 		return err
