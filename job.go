@@ -138,7 +138,8 @@ func (j *Job) Duration(now time.Time) time.Duration {
 
 // HoldsUnique reports whether the job, as it stands, keeps others with its unique key
 // out. A store indexes the key of exactly the jobs for which this is true when they are
-// written. A key held [UntilTime] is freed by the insert that meets it past Job.UniqueUntil.
+// changed, or was true at Job.Created when they are inserted. A key held [UntilTime] is freed by the insert that
+// meets it past Job.UniqueUntil.
 func (j *Job) HoldsUnique(now time.Time) bool {
 	switch {
 	case j.Unique == "":

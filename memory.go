@@ -105,7 +105,7 @@ func (m *memory) Insert(ctx context.Context, jobs []Job) ([]*Job, error) {
 			existing[i] = &there
 			continue
 		}
-		m.insert(j, now)
+		m.insert(j)
 	}
 	return existing, nil
 }
@@ -115,7 +115,7 @@ func (m *memory) conflict(j *Job, now time.Time) *record {
 	if r := m.jobs[j.ID]; r != nil {
 		return r
 	}
-	if !j.HoldsUnique(now) {
+	if !j.HoldsUnique(j.Created) {
 		return nil
 	}
 	r := m.holders[j.Unique]
@@ -126,7 +126,7 @@ func (m *memory) conflict(j *Job, now time.Time) *record {
 	return r
 }
 
-func (m *memory) insert(j *Job, now time.Time) {
+func (m *memory) insert(j *Job) {
 	m.seq++
 	r := &record{job: *j, seq: m.seq, lane: m.lane(j.Queue, j.Kind)}
 	m.jobs[j.ID] = r
@@ -140,7 +140,7 @@ func (m *memory) insert(j *Job, now time.Time) {
 			m.marked[r] = true
 		}
 	}
-	if j.HoldsUnique(now) {
+	if j.HoldsUnique(j.Created) {
 		m.holders[j.Unique] = r
 	}
 	r.lane.counts[stateIndex(j.State)]++

@@ -33,7 +33,8 @@ type Store interface {
 	// Insert adds jobs. The answer has one element per job: nil where it was inserted, else
 	// the job that was already there: one with the same ID, or else the holder of its
 	// unique key, in the store or earlier in the same call. A key whose holder's
-	// UniqueUntil has passed (by the store's clock) is taken from that holder. For each ID
+	// UniqueUntil has passed (by the store's clock) is taken from that holder; a job whose own UniqueUntil has
+	// passed, because the call was slow, is kept out by a holder all the same. For each ID
 	// in Job.After it keeps a link, marked at once if that job has ended or is not there (yet).
 	Insert(ctx context.Context, jobs []Job) ([]*Job, error)
 

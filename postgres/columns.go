@@ -153,7 +153,7 @@ func names(columns []column) string {
 // jsonColumns are those of jobJSON. A statement in the application's transaction answers jobs as one JSON text, which
 // every driver of database/sql can carry. Times go as microseconds, and JSON as text, so that both come back as they were.
 func jsonColumns() string {
-	values := []string{"seq", "coalesce(unique_held, false) as held"}
+	values := []string{"seq", "coalesce(unique_held and not (" + isLapsed + "), false) as held"}
 	for _, c := range allColumns {
 		switch {
 		case c.array == "timestamptz":

@@ -83,9 +83,12 @@ const (
 const (
 	isEnd = `in ('succeeded', 'failed', 'cancelled')`
 
-	// holds is errand.Job.HoldsUnique, null for false.
+	// isLapsed says that a unique key is held for a time that is over.
+	isLapsed = `unique_scope = 'time' and unique_until <= statement_timestamp()`
+
+	// holds is errand.Job.HoldsUnique at the job's creation, null for false.
 	holds = `case when unique_key is null then null
-			when unique_scope = 'time' then nullif(clock_timestamp() < unique_until, false)
+			when unique_scope = 'time' then nullif(created < unique_until, false)
 			when state ` + isEnd + ` then null
 			when unique_scope = 'started' then nullif(token = 0, false)
 			else true end`
@@ -141,7 +144,7 @@ const (
 		with r as (
 			update errand.jobs set unique_held = null where seq = any (array(
 				select seq from errand.jobs where unique_key = any ($1::text[]) and unique_held
-					and unique_scope = 'time' and unique_until <= statement_timestamp() order by seq for update))
+					and ` + isLapsed + ` order by seq for update))
 			returning 1)
 		select null::text`
 )
@@ -312,7 +315,7 @@ func inserted(answer string) (map[errand.ID]bool, error) {
 
 // resolve finds what keeps the missing jobs out, or inserts them after all.
 func (s *Store) resolve(ctx context.Context, t tx, jobs []errand.Job, missing []int, there []*errand.Job) error {
-	for range 10 {
+	for range 10 + len(missing) { // of several that come after their own windows, each takes the key from the one before, and comes after the rest of the call
 		var keys []string
 		ids := make([][16]byte, len(missing))
 		for i, k := range missing {

@@ -142,7 +142,7 @@ func (t *tx) insertRow(j *errand.Job) error {
 	}
 	args = append(args,
 		int64(j.Attempt), j.Token, j.Entries, idValue(&j.Worker), timeValue(j.Started), timeValue(j.Ended), timeValue(j.Expires),
-		textValue(j.Unique), heldValue(j.HoldsUnique(t.now)), encodeOptions(j), encodeExtra(j), textValue(j.Error), rawValue(j.Checkpoint), rawValue(j.Result),
+		textValue(j.Unique), heldValue(j.HoldsUnique(j.Created)), encodeOptions(j), encodeExtra(j), textValue(j.Error), rawValue(j.Checkpoint), rawValue(j.Result),
 	)
 	if _, err := t.exec(insertAny, args...); err != nil {
 		return err

@@ -30,7 +30,8 @@ var uniqueCases = []testCase{
 
 var uniqueTimeCases = []testCase{
 	{"unique/window-over", "a window that is over blocks nobody: the insert that meets it takes the key", uniqueWindowOver},
-	{"unique/window-past", "a window that was over when the job was written never held the key", uniqueWindowPast},
+	{"unique/window-late", "a job that comes after its own window is kept out by a holder, but keeps nobody out", uniqueWindowLate},
+	{"unique/window-past", "a window that was over when the job was made never held the key", uniqueWindowPast},
 }
 
 func uniqueUntilEnded(f *fixture) {
@@ -203,6 +204,18 @@ func uniqueWindowOver(f *fixture) {
 	f.collides(newJob(key), holder.ID)
 	f.write(remove(f.get(first.ID))) // and has nothing to free
 	f.collides(newJob(key), holder.ID)
+}
+
+func uniqueWindowLate(f *fixture) {
+	holder := f.insert(newJob(unique("k", errand.UntilTime)))
+	late := func(j *errand.Job) {
+		j.Unique, j.UniqueScope, j.UniqueUntil = "k", errand.UntilTime, base.Add(time.Second)
+	}
+	f.collides(newJob(late), holder.ID)
+	f.write(remove(holder))
+	f.insert(newJobs(15, late)...)
+	f.insert(newJob(late))
+	f.insert(newJob(unique("k", errand.UntilEnded)))
 }
 
 func uniqueWindowPast(f *fixture) {
