@@ -1,0 +1,18 @@
+import { defineConfig } from "@playwright/test";
+
+export default defineConfig({
+	testDir: "tests",
+	globalSetup: "./tests/setup.ts",
+	outputDir: "test-results",
+	fullyParallel: false,
+	workers: 1, // they share one server
+	timeout: 30_000,
+	expect: { timeout: 10_000 },
+	forbidOnly: !!process.env.CI,
+	reporter: [["list"]],
+	use: {
+		viewport: { width: 1280, height: 900 },
+		launchOptions: { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] },
+		trace: "retain-on-failure",
+	},
+});

@@ -1,0 +1,23 @@
+// Where the page is. See place.ts for what an address looks like.
+
+import { parseHash, type Place } from "./place";
+
+class Router {
+	place = $state.raw<Place>(parseHash(location.hash));
+
+	constructor() {
+		addEventListener("hashchange", () => (this.place = parseHash(location.hash)));
+	}
+
+	go(to: string) {
+		location.hash = to;
+	}
+
+	/** Changes the address without an entry in the browser's history. */
+	replace(to: string) {
+		history.replaceState(null, "", to);
+		this.place = parseHash(to);
+	}
+}
+
+export const router = new Router();

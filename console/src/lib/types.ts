@@ -1,0 +1,160 @@
+// What goes over the wire, as server/api.go says. Args, checkpoint and result are kept as text, see json.ts.
+
+export const states = ["scheduled", "waiting", "ready", "running", "paused", "succeeded", "failed", "cancelled"] as const;
+export type State = (typeof states)[number];
+
+export interface Progress {
+	done: number;
+	total?: number;
+	text?: string;
+}
+
+export interface Job {
+	id: string;
+	kind: string;
+	queue: string;
+	args?: string;
+	priority: number;
+	max_attempts: number;
+	max_crashes: number;
+	timeout?: string;
+	retention?: string;
+	unique?: { key?: string; scope?: string; until?: string };
+	after?: string[];
+	after_outcome?: string;
+	tags?: string[];
+	metadata?: Record<string, string>;
+	created: string;
+	state: State;
+	version: number;
+	due?: string;
+	want?: State;
+	actor?: string;
+	reason?: string;
+	attempt: number;
+	crashes?: number;
+	blocked?: number;
+	clean_up?: "armed" | "due";
+	worker?: string;
+	started?: string;
+	ended?: string;
+	expires?: string;
+	checkpoint?: string;
+	progress?: Progress;
+	result?: string;
+	error?: string;
+	entries: number;
+	omitted?: string[];
+	duplicate?: boolean;
+	warning?: string;
+}
+
+/** A job as the watch tells it: without the values that must be kept as text, and without long ones. */
+export type LiveJob = Omit<Job, "args" | "checkpoint" | "result">;
+
+export interface Page {
+	jobs: Job[];
+	next?: string;
+}
+
+export interface Entry {
+	seq: number;
+	time: string;
+	type: "log" | "attempt" | "action";
+	level: string;
+	attempt: number;
+	text: string;
+	attrs?: string;
+}
+
+export interface Log {
+	entries: Entry[];
+	after: number;
+	ended: boolean;
+}
+
+export interface Count {
+	queue: string;
+	kind: string;
+	state: State;
+	jobs: number;
+}
+
+export interface Obstacle {
+	gate: string;
+	text: string;
+	until?: string;
+	jobs?: string[];
+	workers?: string[];
+	count?: number;
+	actor?: string;
+	reason?: string;
+	since?: string;
+}
+
+export interface Queue {
+	name: string;
+	paused?: { since: string; actor?: string; reason?: string };
+	jobs: Partial<Record<State, number>>;
+	oldest_ready?: string;
+	slots: number;
+	workers: number;
+}
+
+export interface Session {
+	id: string;
+	alive: boolean;
+	draining?: boolean;
+	host: string;
+	pid: number;
+	version?: string;
+	started: string;
+	expires: string;
+	queues?: Record<string, number>;
+	concurrency?: number;
+	limits?: Record<string, number>;
+	kinds?: string[];
+	running: number;
+	refused: number;
+}
+
+export interface Kind {
+	name: string;
+	here: boolean;
+	workers: number;
+}
+
+export interface Point {
+	time: string;
+	added: number;
+	started: number;
+	succeeded: number;
+	failed: number;
+	cancelled: number;
+}
+
+export interface History {
+	step: string;
+	points: Point[];
+}
+
+export const ranges = { "15m": "15 minutes", "1h": "hour", "24h": "24 hours", "168h": "7 days" } as const;
+export type Range = keyof typeof ranges;
+
+export type Verb = "pause" | "resume" | "retry" | "cancel" | "terminate" | "delete";
+
+export interface Bulk {
+	filter: string;
+	count?: number;
+	more?: boolean;
+	job?: Job;
+}
+
+export interface Me {
+	name: string;
+	role: "viewer" | "operator" | "admin";
+	read_only: boolean;
+	version: string;
+}
+
+export const ended = (state: State): boolean => state === "succeeded" || state === "failed" || state === "cancelled";

@@ -1,0 +1,77 @@
+// What comes from outside is text, whatever is in it.
+
+import { test, expect, open, row, unique } from "./helpers";
+
+const strings = {
+	"markup, directions, emoji and control characters": [
+		`<img src=x onerror="alert(1);document.title='owned'">`,
+		`"><script>alert(1)</script>`,
+		"\u202Eevil\u2066 \u200Ftxt.exe",
+		"{{constructor.constructor('alert(1)')()}} ${alert(1)} {@html 1}",
+		"👩‍👩‍👧‍👦 Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢ a\tb\u0007\u001b[31mc",
+	].join(" "),
+	"a very long word": "W".repeat(5000),
+};
+
+for (const [name, text] of Object.entries(strings)) {
+	test(`${name} stays text`, async ({ page, server, faults }) => {
+		// Names have 255 bytes at most, and control characters and the like are refused in some of them.
+		const label = [...text].slice(0, 120).join("");
+		const fits = async (field: string, value: unknown) => {
+			try {
+				await server.create({ kind: "later", in: "1h", [field]: value });
+				return { [field]: value };
+			} catch {
+				return {};
+			}
+		};
+		const go = unique("hostile");
+		const fields = { ...(await fits("queue", label)), ...(await fits("tags", [label])) };
+		const failed = await server.create({ kind: "fail", args: { text, [text]: [text] }, metadata: { [label]: text }, ...fields }, "failed");
+		const held = await server.create({ kind: (await fits("kind", label)).kind ?? "later", in: "1h", args: { [text]: text }, tags: [go], ...fields });
+		await server.request("POST", `jobs/${held.id}/pause`, { reason: text.slice(0, 4000) });
+		const echoed = await server.create({ kind: "echo", args: { text } }, "succeeded");
+		if (fields.queue) await server.request("POST", `queues/${encodeURIComponent(label)}/pause`, { reason: label });
+
+		const narrow = async () => expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+		const begin = text.split("\t")[0]!.slice(0, 40);
+		await page.setViewportSize({ width: 360, height: 800 });
+
+		await open(page, "#/jobs/" + failed.id);
+		await expect(page.getByRole("log")).toContainText(begin); // the line of the log, and the error
+		await expect(page.getByRole("region", { name: "Attempts that failed" })).toContainText(begin);
+		await expect(page.getByRole("region", { name: "Details" })).toContainText(begin); // metadata, tags
+		await narrow();
+
+		await open(page, "#/jobs/" + held.id);
+		await expect(page.getByRole("heading", { level: 1 })).toHaveText(held.kind);
+		await expect(page.getByRole("region", { name: "Timeline" })).toContainText(begin); // the reason
+		await narrow();
+
+		await open(page, "#/jobs/" + echoed.id);
+		await expect(page.getByRole("heading", { name: "Result" })).toBeVisible();
+		await narrow();
+
+		await open(page, `#/jobs?filter=tag:${go}`);
+		await expect(row(page, held.id)).toContainText(begin);
+		await page.getByRole("checkbox", { name: held.id }).check();
+		await page.getByRole("button", { name: "Cancel" }).click();
+		await expect(page.getByRole("dialog")).toBeVisible();
+		await page.keyboard.press("Escape");
+		await narrow();
+
+		for (const screen of ["", "queues", "workers", "jobs"]) {
+			await open(page, "#/" + screen);
+			await expect(page.getByText("Reading…")).toHaveCount(0);
+			await narrow();
+		}
+		await open(page, "#/enqueue?copy=" + held.id);
+		await expect(page.getByLabel("Kind")).toHaveValue(held.kind);
+		await narrow();
+
+		expect(await page.title()).not.toContain("owned");
+		expect(await page.locator("main img, main script").count()).toBe(0);
+		expect(faults).toEqual([]);
+		if (fields.queue) await server.request("POST", `queues/${encodeURIComponent(label)}/resume`, {});
+	});
+}

@@ -1,0 +1,63 @@
+// Every screen in both themes and at phone width: complete, accessible, and no wider than the window.
+
+import { join } from "node:path";
+import AxeBuilder from "@axe-core/playwright";
+import { test, expect, open, Server, unique } from "./helpers";
+
+const go = unique("screens");
+let failed = "", waiting = "", running = "";
+
+test.beforeAll(async () => {
+	const server = new Server(process.env.CONSOLE_URL!);
+	for (let i = 0; i < 4; i++) await server.create({ kind: "echo", args: { customer: i, nested: { list: [1, 2.50, "three", null] } }, tags: ["nightly"] });
+	failed = (await server.create({ kind: "fail", args: { text: "connection refused: 10.0.0.7:5432" }, tags: ["nightly"], metadata: { source: "import" } }, "failed")).id;
+	await server.create({ kind: "fail", args: { text: "timeout" } }, "failed");
+	running = (await server.create({ kind: "steps", queue: "media", args: { go } }, "running")).id;
+	waiting = (await server.create({ kind: "echo", queue: "media", args: { big: 1 }, after: [running] })).id;
+	await server.create({ kind: "report", in: "2h", queue: "reports" });
+	await server.request("POST", "queues/reports/pause", { reason: "the month is being closed" });
+	const paused = await server.create({ kind: "sleep", queue: "media" }, "running");
+	await server.request("POST", `jobs/${paused.id}/pause`, { reason: "after hours" });
+});
+
+test.afterAll(async () => {
+	const server = new Server(process.env.CONSOLE_URL!);
+	server.letGo(go);
+	await server.request("POST", "bulk", { verb: "terminate", filter: "kind:sleep" });
+	await server.request("POST", "queues/reports/resume", {});
+});
+
+const screens: [name: string, hash: () => string, ready: string][] = [
+	["overview", () => "#/", "Latest failures"],
+	["jobs", () => "#/jobs", "Act on all that match…"],
+	["empty", () => "#/jobs?filter=kind%3Anothing", "No job matches"],
+	["failed", () => "#/jobs/" + failed, "Attempts that failed"],
+	["waiting", () => "#/jobs/" + waiting, "It waits for 1 other job"],
+	["running", () => "#/jobs/" + running, "a first line"],
+	["missing", () => "#/jobs/00000000-0000-0000-0000-000000000000", "There is no such job"],
+	["enqueue", () => "#/enqueue", "Attempts at most"],
+	["workers", () => "#/workers", "Working"],
+	["queues", () => "#/queues", "the month is being closed"],
+	["settings", () => "#/settings", "Time zone"],
+];
+
+for (const theme of ["light", "dark"] as const) {
+	for (const [size, width] of [["wide", 1280], ["phone", 360]] as const) {
+		test(`${theme}, ${size}`, async ({ page }, info) => {
+			test.setTimeout(60_000);
+			await page.setViewportSize({ width, height: 900 });
+			await page.addInitScript((theme) => localStorage.setItem("errand.console", JSON.stringify({ theme })), theme);
+			for (const [name, hash, ready] of screens) {
+				await open(page, hash());
+				await expect(page.getByText(ready).first()).toBeAttached();
+				await expect(page.getByText("Reading…")).toHaveCount(0);
+				const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+				expect.soft(overflow, `${name} is wider than the window`).toBeLessThanOrEqual(0);
+				if (process.env.SCREENSHOTS) await page.screenshot({ path: join(info.project.outputDir, "screens", `${name}-${theme}-${size}.png`), fullPage: true });
+				const { violations } = await new AxeBuilder({ page }).analyze();
+				const bad = violations.filter((v) => v.impact === "serious" || v.impact === "critical");
+				expect.soft(bad.map((v) => `${name}: ${v.id}: ${v.nodes.map((n) => n.target.join(" ") + " " + n.failureSummary).join("; ")}`)).toEqual([]);
+			}
+		});
+	}
+}
