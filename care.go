@@ -20,6 +20,9 @@ func (w *worker) careLoop(ctx context.Context) {
 			w.unblock(ctx)
 			sleep(ctx, 10*time.Millisecond) // under load, take several together
 			continue
+		case <-w.wakePauses:
+			w.refreshPauses(ctx)
+			continue
 		case <-timer.C:
 			timer.Reset(jitter(every))
 		}
@@ -27,6 +30,7 @@ func (w *worker) careLoop(ctx context.Context) {
 		w.rescue(ctx)
 		w.prune(ctx)
 		w.discover(ctx)
+		w.refreshPauses(ctx)
 	}
 }
 

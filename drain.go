@@ -11,7 +11,9 @@ import (
 // drain brings the runs under way to an end, in stages.
 func (w *worker) drain() {
 	c := &w.e.config
-	w.handBack()
+	for _, p := range w.pools.Range {
+		w.handBack(p.(*pool))
+	}
 	if n := w.await(c.ShutdownGrace); n > 0 {
 		w.e.log.Info("shutting down: interrupting jobs", "running", n)
 		w.each(func(r *Run) { r.cancel(ErrShutdown) })
@@ -40,20 +42,22 @@ func (w *worker) each(do func(*Run)) {
 	}
 }
 
-// handBack returns the jobs that were claimed ahead and have not started.
-func (w *worker) handBack() {
-	for _, v := range w.pools.Range {
-		p := v.(*pool)
-		for empty := false; !empty; {
-			select {
-			case r := <-p.work:
-				r.cancel(ErrShutdown)
-				w.returned(r, nil, ErrShutdown)
-			default:
-				empty = true
-			}
+// handBack returns the jobs of a pool that were claimed ahead and have not started.
+func (w *worker) handBack(p *pool) {
+	for {
+		select {
+		case r := <-p.work:
+			r.putBack()
+		default:
+			return
 		}
 	}
+}
+
+// putBack hands back a job that has not started, as a shutdown would.
+func (r *Run) putBack() {
+	r.cancel(ErrShutdown)
+	r.worker.returned(r, nil, ErrShutdown)
 }
 
 // await waits until no run is left, for d at most, and returns how many are.

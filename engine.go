@@ -174,6 +174,7 @@ func New(store Store, config *Config) *Engine {
 	e.log = cmp.Or(c.Log, slog.Default())
 	e.bus.observer = c.Observer
 	e.worker = newWorker(e)
+	e.handlings.set(BulkKind, Handling{Handler: e.bulk}, Handling{Handler: e.bulk})
 	return e
 }
 
@@ -326,12 +327,12 @@ func (e *Engine) Sessions(ctx context.Context) ([]Session, error) { return e.sto
 // Stats counts the jobs by queue, kind and state.
 func (e *Engine) Stats(ctx context.Context) ([]Count, error) { return e.store.Stats(ctx) }
 
-// Kinds returns the names of the kinds that this process handles, sorted.
+// Kinds returns the names of the kinds that this process handles, sorted, without [BulkKind], which all do.
 func (e *Engine) Kinds() []string {
 	unlimited, limited := e.handlings.kinds()
 	names := slices.AppendSeq(slices.Clone(unlimited), maps.Keys(limited))
 	slices.Sort(names)
-	return names
+	return slices.DeleteFunc(names, func(name string) bool { return name == BulkKind })
 }
 
 // Refused returns how many writes of this process's runs were refused because their lease was

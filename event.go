@@ -31,7 +31,8 @@ const eventBuffer = 1024
 // bus tells subscribers and waiters of this process what happens to jobs.
 type bus struct {
 	observer Observer
-	audience atomic.Int32 // subscribers and waiters
+	hub      hub
+	audience atomic.Int32 // subscribers, waiters, and the hub
 	mu       sync.Mutex
 	subs     map[*subscriber]bool
 	waiters  map[ID][]*waiter
@@ -59,6 +60,7 @@ func (b *bus) publish(from State, job *Job) {
 	if b.audience.Load() == 0 {
 		return
 	}
+	b.hub.publish(job)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for s := range b.subs {

@@ -141,7 +141,7 @@ func (w *worker) lanes(all bool) (lanes []Lane, pools []*pool) {
 	}
 	for _, v := range w.pools.Range {
 		p := v.(*pool)
-		if !all && !p.more.Load() {
+		if !all && !p.more.Load() || w.holdsBack(p.queue) {
 			continue
 		}
 		room := p.slots + int(w.prefetch.Load()) - int(p.inFlight.Load())
@@ -246,7 +246,11 @@ func (p *pool) serve() {
 		if len(p.work) > 0 {
 			p.spur()
 		}
-		r.execute()
+		if r.worker.holdsBack(p.queue) { // since it was claimed
+			r.putBack()
+		} else {
+			r.execute()
+		}
 	}
 }
 

@@ -13,11 +13,12 @@ type Hinter interface {
 
 // Hint is what another process says that it has written.
 type Hint struct {
-	Ready []string // queues that have work, now or very soon
-	Asked []ID     // running jobs of which somebody asked something, or that are no longer their worker's
-	Ended []ID     // jobs that have ended
-	Many  bool     // more jobs have ended than Ended names
-	Lost  bool     // hints were lost: there may be news of every kind
+	Ready   []string // queues that have work, now or very soon
+	Asked   []ID     // running jobs of which somebody asked something, or that are no longer their worker's
+	Ended   []ID     // jobs that have ended
+	Many    bool     // more jobs have ended than Ended names
+	Control bool     // queues were paused or resumed, or sessions told to drain
+	Lost    bool     // hints were lost: there may be news of every kind
 }
 
 // listen has the engine heed hints from now on.
@@ -40,13 +41,17 @@ func (e *Engine) hinted(h Hint) {
 		}
 		w.hint()
 	}
-	if h.Lost || w.runsAny(h.Asked) {
+	if h.Lost || h.Control {
+		w.lookAtPauses()
+	}
+	if h.Lost || h.Control || w.runsAny(h.Asked) {
 		select {
 		case w.wakeBeat <- struct{}{}:
 		default:
 		}
 	}
 	e.bus.nudge(h.Ended, h.Lost || h.Many)
+	e.bus.hub.hinted(h.Ended)
 }
 
 // runsAny reports whether one of the jobs runs here.

@@ -133,6 +133,19 @@ func (l *lineup) oldest() time.Time {
 	return time.UnixMicro(at).UTC()
 }
 
+// before returns how many valid places are before p, at most limit.
+func (l *lineup) before(p place, limit int) int {
+	n := 0
+	for _, ps := range [][]place{l.first[l.head:], l.others} {
+		for i := 0; i < len(ps) && n < limit; i++ {
+			if !ps[i].isStale() && ps[i].before(p) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 type placeHeap []place
 
 func (h placeHeap) Len() int           { return len(h) }

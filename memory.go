@@ -31,6 +31,7 @@ func Memory(opts *MemoryOptions) Store {
 		links:    map[ID][]*link{},
 		marked:   map[*record]bool{},
 		sessions: map[uuid.UUID]Session{},
+		pauses:   map[string]QueuePause{},
 	}
 	if opts != nil && opts.Keep != 0 {
 		m.keep = opts.Keep
@@ -52,6 +53,8 @@ type memory struct {
 	links    map[ID][]*link     // by the job waited for
 	marked   map[*record]bool   // jobs with marked links
 	sessions map[uuid.UUID]Session
+	pauses   map[string]QueuePause
+	history  history
 }
 
 type laneKey struct{ queue, kind string }
@@ -105,7 +108,7 @@ func (m *memory) Insert(ctx context.Context, jobs []Job) ([]*Job, error) {
 			existing[i] = &there
 			continue
 		}
-		m.insert(j)
+		m.insert(j, now)
 	}
 	return existing, nil
 }
@@ -126,7 +129,7 @@ func (m *memory) conflict(j *Job, now time.Time) *record {
 	return r
 }
 
-func (m *memory) insert(j *Job) {
+func (m *memory) insert(j *Job, now time.Time) {
 	m.seq++
 	r := &record{job: *j, seq: m.seq, lane: m.lane(j.Queue, j.Kind)}
 	m.jobs[j.ID] = r
@@ -144,6 +147,7 @@ func (m *memory) insert(j *Job) {
 		m.holders[j.Unique] = r
 	}
 	r.lane.counts[stateIndex(j.State)]++
+	m.history.count(r.lane.laneKey, "", j.State, now)
 	m.place(r)
 }
 
@@ -237,14 +241,6 @@ func (m *memory) List(ctx context.Context, q Query) (Page, error) {
 	return p, nil
 }
 
-func (q *Query) matches(j *Job) bool {
-	return among(j.State, q.States) && among(j.Kind, q.Kinds) && among(j.Queue, q.Queues) &&
-		(q.Tag == "" || slices.Contains(j.Tags, q.Tag)) &&
-		(q.Worker == uuid.Nil || q.Worker == j.Worker)
-}
-
-func among[T comparable](v T, of []T) bool { return len(of) == 0 || slices.Contains(of, v) }
-
 func (m *memory) Entries(ctx context.Context, id ID, after int64, limit int) ([]Entry, error) {
 	if err := m.lock(ctx); err != nil {
 		return nil, err
@@ -289,7 +285,7 @@ func (m *memory) swap(c *Change, now time.Time) Swapped {
 	was := r.job.State
 	r.job = c.Job
 	r.job.Duplicate = false
-	m.moved(r, was)
+	m.moved(r, was, now)
 	return Written
 }
 
@@ -316,10 +312,11 @@ func (m *memory) hold(r *record, next *Job, now time.Time) bool {
 }
 
 // moved keeps the lines, counts and links true after a job has changed.
-func (m *memory) moved(r *record, was State) {
+func (m *memory) moved(r *record, was State, now time.Time) {
 	if is := r.job.State; was != is {
 		r.lane.counts[stateIndex(was)]--
 		r.lane.counts[stateIndex(is)]++
+		m.history.count(r.lane.laneKey, was, is, now)
 		if is.Ended() {
 			m.mark(r.job.ID)
 		}
@@ -402,7 +399,9 @@ func (m *memory) Claim(ctx context.Context, c Claim) (Claimed, error) {
 	m.wake(now)
 	var got Claimed
 	for _, l := range c.Lanes {
-		m.claim(&got, c.Session, l, now)
+		if _, paused := m.pauses[l.Queue]; !paused {
+			m.claim(&got, c.Session, l, now)
+		}
 	}
 	if p, ok := m.due.peek(); ok {
 		got.Next = p.r.job.Due
@@ -417,7 +416,7 @@ func (m *memory) wake(now time.Time) {
 			return
 		}
 		p.r.job.wake()
-		m.moved(p.r, Scheduled)
+		m.moved(p.r, Scheduled, now)
 	}
 }
 
@@ -449,7 +448,7 @@ func (m *memory) claim(got *Claimed, session uuid.UUID, l Lane, now time.Time) {
 		if r.job.UniqueScope == UntilStarted && m.holders[r.job.Unique] == r {
 			delete(m.holders, r.job.Unique)
 		}
-		m.moved(r, Ready)
+		m.moved(r, Ready, now)
 		got.Jobs = append(got.Jobs, r.job)
 	}
 }

@@ -2,8 +2,13 @@ package errand
 
 import (
 	"context"
+	"maps"
+	"math"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 func (m *memory) Orphans(ctx context.Context, limit int) ([]Job, error) {
@@ -53,10 +58,10 @@ func (m *memory) Beat(ctx context.Context, s Session, runs []Lease) (Pulse, erro
 	if s.Lease <= 0 {
 		delete(m.sessions, s.ID)
 	} else {
-		s.Expires = timestamp(now.Add(s.Lease))
+		s.Expires, s.Draining = timestamp(now.Add(s.Lease)), m.sessions[s.ID].Draining
 		m.sessions[s.ID] = s
 	}
-	p := Pulse{Now: now}
+	p := Pulse{Now: now, Draining: m.sessions[s.ID].Draining}
 	for _, l := range runs {
 		r := m.jobs[l.ID]
 		switch {
@@ -107,6 +112,67 @@ func (m *memory) Prune(ctx context.Context, limit int) (int, error) {
 	}
 	for _, r := range spared {
 		m.join(&m.expires, r, 0, r.job.Expires)
+	}
+	return n, nil
+}
+
+func (m *memory) PauseQueue(ctx context.Context, p QueuePause) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	if _, paused := m.pauses[p.Queue]; !paused {
+		m.pauses[p.Queue] = p
+	}
+	return nil
+}
+
+func (m *memory) ResumeQueue(ctx context.Context, queue string) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	delete(m.pauses, queue)
+	return nil
+}
+
+func (m *memory) PausedQueues(ctx context.Context) ([]QueuePause, error) {
+	if err := m.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer m.mu.Unlock()
+	out := slices.Collect(maps.Values(m.pauses))
+	slices.SortFunc(out, func(a, b QueuePause) int { return strings.Compare(a.Queue, b.Queue) })
+	return out, nil
+}
+
+func (m *memory) Drain(ctx context.Context, session uuid.UUID, drain bool) (bool, error) {
+	if err := m.lock(ctx); err != nil {
+		return false, err
+	}
+	defer m.mu.Unlock()
+	s, ok := m.sessions[session]
+	if ok {
+		s.Draining = drain
+		m.sessions[session] = s
+	}
+	return ok, nil
+}
+
+func (m *memory) Ahead(ctx context.Context, j *Job, kinds []string, limit int) (int, error) {
+	if err := m.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	self := place{rank: int64(-j.Priority), at: j.Due.UnixMicro(), seq: math.MaxInt64}
+	if r := m.jobs[j.ID]; r != nil {
+		self.seq = r.seq
+	}
+	n := 0
+	for _, kind := range kinds {
+		if l := m.lanes[laneKey{j.Queue, kind}]; l != nil && n < limit {
+			n += l.ready.before(self, limit-n)
+		}
 	}
 	return n, nil
 }

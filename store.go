@@ -64,6 +64,18 @@ type Store interface {
 	// up. Two calls at the same time never take the same job.
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 
+	// PauseQueue stores the pause of a queue, unless it is paused already, and ResumeQueue removes it.
+	// A Claim that begins while a queue is paused takes none of its jobs; it wakes them nevertheless.
+	PauseQueue(ctx context.Context, p QueuePause) error
+	ResumeQueue(ctx context.Context, queue string) error
+
+	// PausedQueues returns the pauses, sorted by queue (byte by byte).
+	PausedQueues(ctx context.Context) ([]QueuePause, error)
+
+	// Ahead returns how many ready jobs of j's queue and of some kinds, each named once, a claim would take before j, if j were
+	// ready and of one of these kinds; at most limit. A job that is not there comes after those of the same priority and Due.
+	Ahead(ctx context.Context, j *Job, kinds []string, limit int) (int, error)
+
 	// Unblocked returns up to limit jobs with marked links, each with the jobs behind these
 	// links, in whatever state they are. A link whose job is there and has not ended (it was
 	// retried) is left out, and so is a job without others.
@@ -72,10 +84,13 @@ type Store interface {
 	// Orphans returns up to limit running jobs whose session has lapsed or is not there.
 	Orphans(ctx context.Context, limit int) ([]Job, error)
 
-	// Beat writes the session, alive for another Session.Lease from now by the store's
+	// Beat writes the session but for its Draining, alive for another Session.Lease from now by the store's
 	// clock, or removes it if Lease is 0; and answers what has become of its runs.
 	// Sessions that lapsed more than an hour ago are removed on the way.
 	Beat(ctx context.Context, s Session, runs []Lease) (Pulse, error)
+
+	// Drain tells a session to claim no more jobs, or again. It reports whether the session is there.
+	Drain(ctx context.Context, session uuid.UUID, drain bool) (bool, error)
 
 	// Sessions returns the worker sessions, the newest first, lapsed ones included.
 	Sessions(ctx context.Context) ([]Session, error)
@@ -88,6 +103,10 @@ type Store interface {
 	// Stats counts jobs by queue, kind and state, without scanning them where it can.
 	// The counts come sorted by queue, kind and state (as in States); none is zero.
 	Stats(ctx context.Context) ([]Count, error)
+
+	// History returns how many jobs were added, started and ended in each span of time, see [HistoryStep], the oldest first, without those in which
+	// none were. It may lag by some seconds.
+	History(ctx context.Context, q HistoryQuery) ([]Flow, error)
 
 	// Close releases what the store holds. Calls under way may fail.
 	Close() error
@@ -145,24 +164,29 @@ type Lease struct {
 	Token int64
 }
 
-// Session is one start of a worker process.
+// Session is one start of a worker process. Its JSON form has what it says of itself.
 type Session struct {
-	ID      uuid.UUID
-	Host    string
-	PID     int
-	Version string         // of errand
-	Started time.Time      // by the store's clock, as far as the worker knows it
-	Lease   time.Duration  // how long it stays alive without a heartbeat
-	Expires time.Time      // set by the store
-	Queues  map[string]int // concurrency by queue
-	Kinds   []string       // the kinds it handles
-	Running int            // runs under way at the last heartbeat
-	Refused int64          // writes refused so far because the lease was lost
+	ID       uuid.UUID `json:"-"`
+	Started  time.Time `json:"-"` // by the store's clock, as far as the worker knows it
+	Expires  time.Time `json:"-"` // set by the store
+	Draining bool      `json:"-"` // set by Store.Drain: it claims no more jobs
+
+	Host        string         `json:"host"`
+	PID         int            `json:"pid"`
+	Version     string         `json:"version"`     // of errand
+	Lease       time.Duration  `json:"lease"`       // how long it stays alive without a heartbeat
+	Queues      map[string]int `json:"queues"`      // how many jobs of each queue it runs at once; nil: Concurrency of any queue
+	Concurrency int            `json:"concurrency"` // if Queues is nil
+	Kinds       []string       `json:"kinds"`       // the kinds it handles
+	Limits      map[string]int `json:"limits"`      // how many jobs of a kind it runs at once, of those that have such a limit
+	Running     int            `json:"running"`     // runs under way at the last heartbeat
+	Refused     int64          `json:"refused"`     // writes refused so far because the lease was lost
 }
 
 // Pulse is the answer to a heartbeat.
 type Pulse struct {
-	Now time.Time // the store's clock
+	Now      time.Time // the store's clock
+	Draining bool      // the session should claim no more jobs
 	// Changed holds the job, as stored, behind each lease that needs attention: it is no
 	// longer running, runs under another token, or has a Want. Of a job that is
 	// gone only the ID is set.
@@ -182,15 +206,22 @@ type Unblocked struct {
 }
 
 // Query selects jobs. Empty fields select all; several values in one field mean "any of
-// these".
+// these". [ParseQuery] reads its text form.
 type Query struct {
-	States []State
-	Kinds  []string
-	Queues []string
-	Tag    string
-	Worker uuid.UUID // ran or runs it last
-	Cursor string    // Page.Next of the page before
-	Limit  int       // 1 to MaxPage; 0 means 100
+	States        []State    `json:"states,omitempty"`
+	Kinds         []string   `json:"kinds,omitempty"` // one that ends in * stands for all that begin so
+	Queues        []string   `json:"queues,omitempty"`
+	Tags          []string   `json:"tags,omitempty"`   // all of these
+	Worker        uuid.UUID  `json:"worker,omitzero"`  // ran or runs it last
+	Unique        string     `json:"unique,omitempty"` // holds this unique key, see Job.HoldsUnique
+	Error         string     `json:"error,omitempty"`  // in the latest error, in upper or lower case
+	Args          []ArgMatch `json:"args,omitempty"`   // all of these
+	CreatedBefore time.Time  `json:"created_before,omitzero"`
+	CreatedAfter  time.Time  `json:"created_after,omitzero"` // or at that time
+	EndedAfter    time.Time  `json:"ended_after,omitzero"`   // or at that time; jobs that have not ended do not match
+
+	Cursor string `json:"cursor,omitempty"` // Page.Next of the page before
+	Limit  int    `json:"limit,omitempty"`  // 1 to MaxPage; 0 means 100
 }
 
 // MaxPage is the largest Query.Limit.
@@ -214,7 +245,8 @@ func (q *Query) Bounds() (limit int, before int64, err error) {
 // CursorAt is the Page.Next of a page whose last job has this number.
 func CursorAt(number int64) string { return strconv.FormatInt(number, 36) }
 
-// Page is one page of a list.
+// Page is one page of a list. A store looks through a bounded number of jobs for it: a page may hold fewer jobs than were asked for, even
+// none, and yet have a Next.
 type Page struct {
 	Jobs []Job
 	Next string // Query.Cursor of the following page; "" if there is none

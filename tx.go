@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Transactor is a [Store] that can write in a transaction of the application, so that a job exists if
@@ -47,12 +49,18 @@ func (f failing) List(context.Context, Query) (Page, error)                { ret
 func (f failing) Entries(context.Context, ID, int64, int) ([]Entry, error) { return nil, f.err }
 func (f failing) Swap(context.Context, []Change) ([]Swapped, error)        { return nil, f.err }
 func (f failing) Claim(context.Context, Claim) (Claimed, error)            { return Claimed{}, f.err }
+func (f failing) PauseQueue(context.Context, QueuePause) error             { return f.err }
+func (f failing) ResumeQueue(context.Context, string) error                { return f.err }
+func (f failing) PausedQueues(context.Context) ([]QueuePause, error)       { return nil, f.err }
+func (f failing) Ahead(context.Context, *Job, []string, int) (int, error)  { return 0, f.err }
+func (f failing) Drain(context.Context, uuid.UUID, bool) (bool, error)     { return false, f.err }
 func (f failing) Unblocked(context.Context, int) ([]Unblocked, error)      { return nil, f.err }
 func (f failing) Orphans(context.Context, int) ([]Job, error)              { return nil, f.err }
 func (f failing) Beat(context.Context, Session, []Lease) (Pulse, error)    { return Pulse{}, f.err }
 func (f failing) Sessions(context.Context) ([]Session, error)              { return nil, f.err }
 func (f failing) Prune(context.Context, int) (int, error)                  { return 0, f.err }
 func (f failing) Stats(context.Context) ([]Count, error)                   { return nil, f.err }
+func (f failing) History(context.Context, HistoryQuery) ([]Flow, error)    { return nil, f.err }
 func (f failing) Close() error                                             { return f.err }
 
 // errInTx is what a store's view answers to all but what it can.

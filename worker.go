@@ -36,6 +36,10 @@ type worker struct {
 	wakeCare  chan struct{} // holds one: some job may be unblocked
 	wakeBeat  chan struct{} // holds one: somebody asked something of a run
 
+	draining   atomic.Bool                     // it was told to claim no more jobs
+	paused     atomic.Pointer[map[string]bool] // the queues that are
+	wakePauses chan struct{}                   // holds one: look again
+
 	mu      sync.Mutex
 	state   workerState
 	runs    map[ID]*Run
@@ -80,10 +84,12 @@ func newWorker(e *Engine) *worker {
 		wakeFetch: make(chan struct{}, 1),
 		wakeCare:  make(chan struct{}, 1),
 		wakeBeat:  make(chan struct{}, 1),
-		runs:      map[ID]*Run{},
-		perKind:   map[string]int{},
-		late:      map[ID]*Run{},
-		locals:    map[ID]localFunc{},
+
+		wakePauses: make(chan struct{}, 1),
+		runs:       map[ID]*Run{},
+		perKind:    map[string]int{},
+		late:       map[ID]*Run{},
+		locals:     map[ID]localFunc{},
 	}
 	w.writer.init(w)
 	return w
@@ -113,7 +119,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	for queue := range e.config.Queues {
 		w.pool(queue)
 	}
+	w.pool(bulkQueue)
 	w.discover(ctx)
+	w.refreshPauses(ctx)
 	e.log.Info("worker started", "session", w.session.ID, "kinds", len(e.Kinds()))
 	loops, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -146,7 +154,7 @@ func (w *worker) newSession() Session {
 	host, _ := os.Hostname()
 	return Session{
 		ID: uuid.New(), Host: host, PID: os.Getpid(), Version: w.e.config.Version,
-		Lease: w.e.config.Lease, Queues: w.e.config.Queues,
+		Lease: w.e.config.Lease, Queues: w.e.config.Queues, Concurrency: w.e.config.Concurrency,
 	}
 }
 
@@ -192,19 +200,11 @@ func (w *worker) pool(queue string) *pool {
 	if w.state != workerOn {
 		return nil
 	}
-	slots, ok := w.e.config.Queues[queue]
-	local := strings.HasPrefix(queue, localPrefix)
-	switch {
-	case local && queue != w.localQueue():
-		return nil
-	case local:
-		slots = 1000
-	case w.e.config.Queues == nil:
-		slots = w.e.config.Concurrency
-	case !ok || slots < 1:
+	slots := w.session.Slots(queue)
+	if slots < 1 {
 		return nil
 	}
-	p := &pool{queue: queue, local: local, slots: slots, work: make(chan *Run, slots+2*maxPrefetch)}
+	p := &pool{queue: queue, local: strings.HasPrefix(queue, localPrefix), slots: slots, work: make(chan *Run, slots+2*maxPrefetch)}
 	p.more.Store(true)
 	actual, _ := w.pools.LoadOrStore(queue, p)
 	return actual.(*pool)
@@ -244,6 +244,7 @@ func (w *worker) beat(ctx context.Context) error {
 	}
 	s := w.session
 	s.Running, s.Refused, s.Kinds = len(runs), w.refused.Load(), w.e.Kinds()
+	_, s.Limits = w.e.handlings.kinds()
 	sent := time.Now()
 	if s.Started.IsZero() {
 		s.Started = timestamp(sent)
@@ -259,6 +260,7 @@ func (w *worker) beat(ctx context.Context) error {
 	for i := range pulse.Changed {
 		w.told(&pulse.Changed[i])
 	}
+	w.drains(pulse.Draining)
 	return nil
 }
 

@@ -15,27 +15,29 @@ import (
 	"github.com/errandhq/errand"
 )
 
-const (
-	// wake makes due jobs ready.
-	wake = `
+// wake makes due jobs ready.
+var wake = `
 		with j as (
 			update errand.jobs j set state = 'ready', shelf = null, version = version + 1 where seq = any (array(
 				select seq from errand.jobs where shelf = 'scheduled' and due <= statement_timestamp() order by due limit $1 for update skip locked))
-			returning j.queue, j.kind, j.priority, j.due, j.seq),
+			returning j.id, j.queue, j.kind, j.priority, j.due, j.seq),
 		m as (
-			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'scheduled', 'ready', queue, kind from j group by queue, kind)
+			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'scheduled', 'ready', queue, kind from j group by queue, kind),
+		` + noteChanges("'ready'") + `
 		insert into errand.ready (gen, queue, kind, priority, due, seq)
 		select (select gen from errand.turn), queue, kind, priority, due, seq from j
 		returning queue, kind, priority, due, seq`
 
-	// claim takes the first ready jobs of a queue and some kinds; none while others are to be woken first, unless $5. It finds each kind's line by the index, and
+const (
+	// claim takes the first ready jobs of a queue and some kinds; none if it is paused, or while others are to be woken first, unless $5. It finds each kind's line by the index, and
 	// removes what it takes by its place, which costs nothing.
 	claim = `
 		with p as materialized (
 			select r.* from unnest($3::text[]) k (kind) cross join lateral (
 				select r.gen, r.ctid as tid, r.priority, r.due, r.seq from errand.ready r where r.queue = $2::text and r.kind = k.kind
 				order by r.priority desc, r.due, r.seq limit $4 for update skip locked) r
-			where $5::boolean or not exists (select 1 from errand.jobs where shelf = 'scheduled' and due <= statement_timestamp())
+			where ($5::boolean or not exists (select 1 from errand.jobs where shelf = 'scheduled' and due <= statement_timestamp()))
+				and ` + notPaused + `$2::text)
 			order by r.priority desc, r.due, r.seq limit $4),` + taken
 
 	// claimTickets takes the ready jobs of some tickets.
@@ -44,7 +46,8 @@ const (
 			select r.* from unnest($2::text[], $3::text[], $4::smallint[], $5::timestamptz[], $6::bigint[]) x (queue, kind, priority, due, seq)
 			cross join lateral (
 				select r.gen, r.ctid as tid from errand.ready r where r.queue = x.queue and r.kind = x.kind and r.priority = x.priority and r.due = x.due and r.seq = x.seq
-				for update skip locked) r),` + taken
+				for update skip locked) r
+			where ` + notPaused + `x.queue)),` + taken
 
 	// taken makes the jobs running whose rows of errand.ready p names. What it notes it takes from these rows, so that
 	// the jobs go straight to the client.
@@ -57,7 +60,10 @@ const (
 			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'ready', 'running', queue, kind from d group by queue, kind),
 		r as (
 			insert into errand.runs (session, minute, chunk)
-			select $1::uuid, date_trunc('minute', clock_timestamp()), c.chunk from (select distinct seq >> 10 as chunk from d) c order by 3 on conflict do nothing)
+			select $1::uuid, date_trunc('minute', clock_timestamp()), c.chunk from (select distinct seq >> 10 as chunk from d) c order by 3 on conflict do nothing),
+		w as (
+			insert into errand.changes (queue, kind, state, ids)
+			select d.queue, d.kind, 'running', array_agg(o.id) from d join errand.jobs o on o.seq = d.seq where ` + isWatched + ` group by 1, 2)
 		update errand.jobs j set state = 'running', worker = $1::uuid, started = n.now, attempt = attempt + 1, token = token + 1,
 			version = version + 1, unique_held = case when unique_scope = 'started' then null else unique_held end
 		from (select clock_timestamp() as now) n

@@ -26,6 +26,7 @@ var _ errand.Hinter = (*Store)(nil)
 //	r<queue>   the queue has work
 //	a<job>     something is asked of a running job
 //	e<job>     a job has ended; e alone: more have than are named
+//	c          queues were paused or resumed, or sessions told to drain
 //	t<nonce>   a listener tries whether it hears itself
 const (
 	hintGap  = 5 * time.Millisecond // between two notifications of one process
@@ -57,9 +58,9 @@ type hints struct {
 
 // pending is what is to be said.
 type pending struct {
-	ready        map[string]bool
-	asked, ended []errand.ID
-	many         bool
+	ready         map[string]bool
+	asked, ended  []errand.ID
+	many, control bool
 }
 
 func newHints(s *Store) *hints {
@@ -107,6 +108,9 @@ func (h *hints) join() {
 			h.tell(errand.Hint{Lost: true})
 		}, func(text string) {
 			if origin, _, hint := parse(text); origin != h.origin {
+				if hint.Control {
+					h.s.dispatch.doubt() // tickets of a queue's jobs were used up in vain
+				}
 				h.tell(hint)
 			}
 		})
@@ -183,6 +187,17 @@ func (h *hints) swapped(changes []errand.Change, out []errand.Swapped) {
 	if len(p.asked) > 0 {
 		h.wake()
 	}
+}
+
+// controlled tells that queues were paused or resumed, or sessions told to drain.
+func (h *hints) controlled() {
+	if h.s.options.NoListen {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pending.control = true
+	h.wake()
 }
 
 // add tells of a job that can be claimed, or soon. The caller holds h.mu.
@@ -262,6 +277,9 @@ func (h *hints) take() string {
 	h.pending = pending{}
 	h.mu.Unlock()
 	words := make([]string, 0, 8)
+	if p.control {
+		words = append(words, "c")
+	}
 	for _, queue := range slices.Sorted(maps.Keys(p.ready)) {
 		words = append(words, "r"+base64.RawURLEncoding.EncodeToString([]byte(queue)))
 	}
@@ -306,6 +324,8 @@ func parse(text string) (origin, nonce string, hint errand.Hint) {
 			hint.Ready = append(hint.Ready, string(b))
 		case w == "e":
 			hint.Many = true
+		case w == "c":
+			hint.Control = true
 		case idErr != nil:
 		case w[0] == 'a':
 			hint.Asked = append(hint.Asked, id)

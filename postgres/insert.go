@@ -69,7 +69,8 @@ const (
 			nullif($14::text, ''), nullif($7::text, 'ready')
 		from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::json[]) x (id, due, created, args)`
 
-	countFresh = `m as (insert into errand.moves (n, dst, queue, kind) values (cardinality($1::uuid[]), $7::text, $6::text, $5::text))`
+	countFresh = `m as (insert into errand.moves (n, dst, queue, kind) values (cardinality($1::uuid[]), $7::text, $6::text, $5::text)),
+		w as (insert into errand.changes (queue, kind, state, ids) select $6::text, $5::text, $7::text, $1::uuid[] where ` + isWatched + `)`
 
 	insertScheduled = `with ` + countFresh + insertFresh
 
@@ -121,7 +122,8 @@ var insertAny = `
 		from j where state = 'running' on conflict do nothing),
 	e as (
 		insert into errand.expiry (at, chunk)
-		select distinct expires, seq >> 10 from j where expires is not null on conflict do nothing)
+		select distinct expires, seq >> 10 from j where expires is not null on conflict do nothing),
+	` + noteChanges("state") + `
 	select case when count(*) < cardinality($1::uuid[]) then coalesce(json_agg(id), '[]')::text end from j`
 
 const (

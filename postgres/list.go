@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,18 +50,29 @@ func (s *Store) List(ctx context.Context, q errand.Query) (errand.Page, error) {
 	}
 	q.Limit = limit
 	err = s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
+		p = errand.Page{}
 		few := true
-		if slices.Contains(q.States, errand.Ready) && q.Tag == "" {
+		if slices.Contains(q.States, errand.Ready) && len(q.Tags) == 0 {
 			if err := c.QueryRow(ctx, s.sql(selectFewReady), fewReady).Scan(&few); err != nil {
 				return err
 			}
 		}
-		text, args := listing(&q, before, few)
-		found, err := jobs(c.Query(ctx, s.sql(text), args...))
-		p = errand.Page{}
-		if len(found) > q.Limit {
+		l := listing{q: &q, args: []any{before}, few: few}
+		l.write()
+		horizon := int64(0)
+		if l.filter != "" && q.Unique == "" {
+			if err := c.QueryRow(ctx, s.sql(l.horizon()), l.args[:l.lineArgs]...).Scan(&horizon); err != nil {
+				return err
+			}
+		}
+		text := l.page(horizon)
+		found, err := jobs(c.Query(ctx, s.sql(text), l.args...))
+		switch {
+		case len(found) > q.Limit:
 			found = found[:q.Limit]
 			p.Next = errand.CursorAt(found[q.Limit-1].seq)
+		case horizon > 0:
+			p.Next = errand.CursorAt(horizon)
 		}
 		p.Jobs = plain(found)
 		return err
@@ -71,55 +83,161 @@ func (s *Store) List(ctx context.Context, q errand.Query) (errand.Page, error) {
 	return p, nil
 }
 
-// fewReady is how many ready jobs are sorted to list them, rather than looked for among all jobs.
-const fewReady = 10_000
+const (
+	// fewReady is how many ready jobs are sorted to list them, rather than looked for among all jobs.
+	fewReady = 10_000
+	// scanned is how many jobs of a line are looked through for one page.
+	scanned = 20_000
+)
 
 const selectFewReady = `select count(*) < $1 from (select 1 from errand.ready limit $1) r`
 
-// listing writes the query of a page, of one job more than it holds.
-func listing(q *errand.Query, before int64, fewReady bool) (string, []any) {
-	args := []any{before, q.Limit + 1}
-	arg := func(v any) string {
-		args = append(args, v)
-		return "$" + strconv.Itoa(len(args))
+// listing writes the statements of a page.
+type listing struct {
+	q        *errand.Query
+	args     []any // $1: the seq that all are below
+	few      bool  // ready jobs
+	lines    []line
+	lineArgs int    // how many of the args are theirs
+	filter   string // what must be true of the jobs of all lines: it may leave out most of them
+}
+
+// line is one way to jobs.
+type line struct {
+	from, seq string
+	ordered   bool // by seq, by an index: it may be long
+}
+
+func (l *listing) arg(v any) string {
+	l.args = append(l.args, v)
+	return "$" + strconv.Itoa(len(l.args))
+}
+
+func (l *listing) and(condition string) { l.filter += " and " + condition }
+
+// write finds the lines, and the filter.
+func (l *listing) write() {
+	q := l.q
+	byState := false
+	switch {
+	case q.Unique != "":
+		l.lines = []line{{"errand.jobs j where j.unique_key = " + l.arg(q.Unique) + "::text and j.unique_held and not (" + isLapsed + ")", "j.seq", false}}
+	case len(q.Tags) > 0:
+		l.lines = []line{{"errand.tags t join errand.jobs j on j.seq = t.job where t.tag = " + l.arg(q.Tags[0]), "t.job", true}}
+	case len(q.States) == 0 || slices.Contains(q.States, errand.Succeeded) || slices.Contains(q.States, errand.Ready) && !l.few:
+		l.lines = []line{{"errand.jobs j where true", "j.seq", true}}
+	default:
+		byState = true
+		for _, state := range slices.Compact(slices.Sorted(slices.Values(q.States))) {
+			l.lines = append(l.lines, l.line(state))
+		}
 	}
-	filter := "j.seq < $1"
+	l.lineArgs = len(l.args)
+	if !byState {
+		l.states()
+	}
+	l.conditions()
+}
+
+// line leads to the jobs in a state.
+func (l *listing) line(s errand.State) line {
+	switch s {
+	case errand.Ready:
+		return line{"errand.ready r join errand.jobs j on j.seq = r.seq where true", "j.seq", false}
+	case errand.Running:
+		return line{`(select distinct chunk from errand.runs) r join errand.jobs j on j.seq >= r.chunk << 10 and j.seq < (r.chunk + 1) << 10
+			where j.state = 'running'`, "j.seq", false}
+	}
+	return line{"errand.jobs j where j.shelf = " + l.arg(string(s)) + " and j.shelf is not null", "j.seq", true}
+}
+
+// states filters by state where no line does.
+func (l *listing) states() {
+	if len(l.q.States) == 0 {
+		return
+	}
+	states := make([]string, len(l.q.States))
+	for i, s := range l.q.States {
+		states[i] = string(s)
+	}
+	l.and("j.state = any (" + l.arg(states) + "::text[])")
+}
+
+// conditions filters by all else.
+func (l *listing) conditions() {
+	q := l.q
 	if len(q.Kinds) > 0 {
-		filter += " and j.kind = any (" + arg(q.Kinds) + "::text[])"
+		var patterns []string
+		for _, k := range q.Kinds {
+			if prefix, open := strings.CutSuffix(k, "*"); open {
+				patterns = append(patterns, likeEscaper.Replace(prefix)+"%")
+			}
+		}
+		condition := "j.kind = any (" + l.arg(q.Kinds) + "::text[])"
+		if len(patterns) > 0 {
+			condition = "(" + condition + " or j.kind like any (" + l.arg(patterns) + "::text[]))"
+		}
+		l.and(condition)
 	}
 	if len(q.Queues) > 0 {
-		filter += " and j.queue = any (" + arg(q.Queues) + "::text[])"
+		l.and("j.queue = any (" + l.arg(q.Queues) + "::text[])")
 	}
 	if q.Worker != uuid.Nil {
-		filter += " and j.worker = " + arg([16]byte(q.Worker)) + "::uuid"
+		l.and("j.worker = " + l.arg([16]byte(q.Worker)) + "::uuid")
 	}
-	if len(q.States) > 0 {
-		states := make([]string, len(q.States))
-		for i, s := range q.States {
-			states[i] = string(s)
+	if len(q.Tags) > 0 && (len(q.Tags) > 1 || q.Unique != "") {
+		l.and("j.tags @> " + l.arg(q.Tags) + "::text[]")
+	}
+	if q.Error != "" {
+		l.and("strpos(lower(j.error), lower(" + l.arg(q.Error) + "::text)) > 0")
+	}
+	for _, m := range q.Args {
+		path, value := l.arg(m.Path)+"::text[]", l.arg(m.Value)+"::text"
+		l.and("case json_typeof(j.args #> " + path + ") when 'object' then false when 'array' then false when 'null' then " + value + " = 'null' else j.args #>> " +
+			path + " = " + value + " end")
+	}
+	if !q.CreatedBefore.IsZero() {
+		l.and("j.created < " + l.arg(q.CreatedBefore) + "::timestamptz")
+	}
+	if !q.CreatedAfter.IsZero() {
+		l.and("j.created >= " + l.arg(q.CreatedAfter) + "::timestamptz")
+	}
+	if !q.EndedAfter.IsZero() {
+		l.and("j.ended >= " + l.arg(q.EndedAfter) + "::timestamptz")
+	}
+}
+
+var likeEscaper = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
+
+// horizon writes the query of the seq down to which a page is looked for; 0 if that is all.
+func (l *listing) horizon() string {
+	ends := []string{"0"}
+	for _, x := range l.lines {
+		if x.ordered {
+			ends = append(ends, fmt.Sprintf("(select %[1]s from %[2]s and %[1]s < $1 order by %[1]s desc offset %[3]d limit 1)", x.seq, x.from, scanned))
 		}
-		filter += " and j.state = any (" + arg(states) + "::text[])"
 	}
-	const end = " order by j.seq desc limit $2"
-	switch {
-	case q.Tag != "":
-		return "select " + columns + " from errand.tags t join errand.jobs j on j.seq = t.job where t.tag = " + arg(q.Tag) + " and t.job < $1 and " + filter +
-			" order by t.job desc limit $2", args
-	case len(q.States) == 0 || slices.Contains(q.States, errand.Succeeded) || slices.Contains(q.States, errand.Ready) && !fewReady:
-		return "select " + columns + " from errand.jobs j where " + filter + end, args
+	return "select greatest(" + strings.Join(ends, ", ") + ", least($1::bigint, 0))"
+}
+
+// page writes the query of a page, of one job more than it holds.
+func (l *listing) page(horizon int64) string {
+	limit := l.arg(l.q.Limit + 1)
+	bounds := "j.seq < $1"
+	if horizon > 0 {
+		bounds += " and j.seq >= " + l.arg(horizon)
 	}
-	var parts []string
-	for _, state := range slices.Compact(slices.Sorted(slices.Values(q.States))) {
-		from := ""
-		switch state {
-		case errand.Ready:
-			from = "errand.ready r join errand.jobs j on j.seq = r.seq where "
-		case errand.Running:
-			from = `(select distinct chunk from errand.runs) r join errand.jobs j on j.seq >= r.chunk << 10 and j.seq < (r.chunk + 1) << 10 and j.state = 'running' where `
-		default:
-			from = "errand.jobs j where j.shelf = " + arg(string(state)) + " and j.shelf is not null and "
+	parts := make([]string, len(l.lines))
+	for i, x := range l.lines {
+		columns := columns
+		if len(l.lines) > 1 || !x.ordered {
+			columns = "j.seq"
 		}
-		parts = append(parts, "(select j.seq from "+from+filter+end+")")
+		of := strings.ReplaceAll(bounds, "j.seq", x.seq)
+		parts[i] = "select " + columns + " from " + x.from + " and " + of + l.filter + " order by " + x.seq + " desc limit " + limit
 	}
-	return "select " + columns + " from errand.jobs j where j.seq in (" + strings.Join(parts, " union all ") + ")" + end, args
+	if len(parts) == 1 && l.lines[0].ordered {
+		return parts[0]
+	}
+	return "select " + columns + " from errand.jobs j where j.seq in ((" + strings.Join(parts, ") union all (") + ")) order by j.seq desc limit " + limit
 }

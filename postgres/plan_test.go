@@ -45,7 +45,7 @@ func TestPlans(t *testing.T) {
 		finish:       {numbers, numbers, []*string{nil}, now, now, now},
 		markLinks:    {ids}, lockReady: {ids}, lockRows: {ids}, lockHolders: {texts}, deleteReady: {texts, texts, small, times, numbers},
 		updateRows: update, dropLinks: {ids, ids}, expireUsed: {ids}, removals[0]: {numbers}, removals[1]: {numbers},
-		selectChanged: {ids, numbers}, settleLinks: nil,
+		selectChanged: {ids, numbers}, settleLinks: nil, selectAhead: {"default", texts, int16(0), now, int64(1), 10_000},
 		insertAny: arrays(allColumns, 1, func(int) *errand.Job { return &errand.Job{ID: id, Due: now, Args: []byte("1")} }),
 	}
 	c, err := s.work.Acquire(t.Context())

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,23 +14,6 @@ import (
 const (
 	selectExpired = `select distinct chunk from errand.expiry where at <= statement_timestamp() order by chunk limit 100`
 
-	// pruneChunk removes up to $2 expired jobs of a chunk with all that belongs to them.
-	pruneChunk = `
-		with j as (
-			delete from errand.jobs j where j.seq = any (array(
-				select seq from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= statement_timestamp() and state ` + isEnd + `
-					and not exists (select 1 from errand.links where on_id = id) order by seq limit $2 for update skip locked))
-			returning j.seq, j.queue, j.kind, j.state, j.entries, j.tags, j.after),
-		m as (
-			insert into errand.moves (n, src, queue, kind) select count(*), state, queue, kind from j group by state, queue, kind),
-		e as (
-			delete from errand.entries where job = any (array(select seq from j where entries > 0))),
-		t as (
-			delete from errand.tags where job = any (array(select seq from j where tags is not null)) and tag = any (array(select unnest(tags) from j))),
-		l as (
-			delete from errand.links where job = any (array(select seq from j where after is not null)) returning on_id)
-		select count(*), (select array_agg(on_id) from l) from j`
-
 	// settleChunk notes when to look at a chunk again: soon, if there is more to prune, or a job was spared that others wait for.
 	settleChunk = `
 		with d as (delete from errand.expiry where chunk = $1::bigint and at <= statement_timestamp())
@@ -39,6 +23,24 @@ const (
 		having count(*) > 0
 		on conflict do nothing`
 )
+
+// pruneChunk removes up to $2 expired jobs of a chunk with all that belongs to them.
+var pruneChunk = `
+	with j as (
+		delete from errand.jobs j where j.seq = any (array(
+			select seq from errand.jobs where seq >= $1::bigint << 10 and seq < ($1::bigint + 1) << 10 and expires <= statement_timestamp() and state ` + isEnd + `
+				and not exists (select 1 from errand.links where on_id = id) order by seq limit $2 for update skip locked))
+		returning j.seq, j.id, j.queue, j.kind, j.state, j.entries, j.tags, j.after),
+	m as (
+		insert into errand.moves (n, src, queue, kind) select count(*), state, queue, kind from j group by state, queue, kind),
+	` + noteChanges("null::text") + `,
+	e as (
+		delete from errand.entries where job = any (array(select seq from j where entries > 0))),
+	t as (
+		delete from errand.tags where job = any (array(select seq from j where tags is not null)) and tag = any (array(select unnest(tags) from j))),
+	l as (
+		delete from errand.links where job = any (array(select seq from j where after is not null)) returning on_id)
+	select count(*), (select array_agg(on_id) from l) from j`
 
 // Prune implements [errand.Store]. A job may stay a thirtieth of its retention longer than it should. On
 // the way it keeps the other tables small.
@@ -93,25 +95,48 @@ func (s *Store) tidy(ctx context.Context) error {
 		if err := s.addUp(ctx, tx); err != nil {
 			return err
 		}
+		if err := s.foldHistory(ctx, tx); err != nil {
+			return err
+		}
+		if err := s.truncateChanges(ctx, tx); err != nil {
+			return err
+		}
 		return s.turnOver(ctx, tx)
 	})
 }
 
-// addUp replaces many rows of errand.moves by their sums.
-func (s *Store) addUp(ctx context.Context, tx pgx.Tx) error {
-	var many bool
-	err := tx.QueryRow(ctx, s.sql(`select count(*) > 500 from (select 1 from errand.moves limit 501) m`)).Scan(&many)
-	if err != nil || !many {
-		return err
-	}
-	_, err = tx.Exec(ctx, s.sql(`
-		with m as (delete from errand.moves where ctid = any (array(select ctid from errand.moves limit 50000 for update skip locked)) returning *)
-		insert into errand.moves (n, dst, queue, kind)
-		select sum(n), state, queue, kind from (
+const (
+	// addUpDue says whether there are many moves, or some that have not been in the history for a while.
+	addUpDue = `select count(*) > 500 or coalesce(bool_or(not folded), false) and (select folded < statement_timestamp() - interval '5 seconds' from errand.turn)
+		from (select folded from errand.moves limit 501) m`
+
+	// addUp replaces moves by their sums, and adds them to the history.
+	addUp = `
+		with m as (delete from errand.moves where ctid = any (array(select ctid from errand.moves limit 50000 for update skip locked)) returning *),
+		h as (
+			insert into errand.history (at, what, queue, kind, n)
+			select to_timestamp(floor(extract(epoch from statement_timestamp()) / 10) * 10), what, queue, kind, sum(n) from (
+				select n, queue, kind, case when dst = 'succeeded' then 2 when dst = 'failed' then 3 when dst = 'cancelled' then 4
+					when src is null then 0 when dst = 'running' then 1 end as what
+				from m where not folded) m
+			where what is not null group by what, queue, kind order by what, queue, kind
+			on conflict (at, what, queue, kind) do update set n = history.n + excluded.n),
+		t as (update errand.turn set folded = statement_timestamp())
+		insert into errand.moves (n, dst, queue, kind, folded)
+		select sum(n), state, queue, kind, true from (
 			select n, dst as state, queue, kind from m where dst is not null
 			union all
 			select -n, src, queue, kind from m where src is not null) m
-		group by state, queue, kind having sum(n) <> 0`))
+		group by state, queue, kind having sum(n) <> 0`
+)
+
+// addUp replaces many rows of errand.moves by their sums.
+func (s *Store) addUp(ctx context.Context, tx pgx.Tx) error {
+	var due bool
+	err := tx.QueryRow(ctx, s.sql(addUpDue)).Scan(&due)
+	if err == nil && due {
+		_, err = tx.Exec(ctx, s.sql(addUp))
+	}
 	return err
 }
 
@@ -175,10 +200,6 @@ var (
 	anyReady = [3]string{
 		`select exists (select 1 from errand.ready_0)`, `select exists (select 1 from errand.ready_1)`, `select exists (select 1 from errand.ready_2)`,
 	}
-	truncateReady = [3]string{`truncate errand.ready_0`, `truncate errand.ready_1`, `truncate errand.ready_2`}
-	lockPartition = [3]string{
-		`lock table errand.ready_0 in access exclusive mode`, `lock table errand.ready_1 in access exclusive mode`, `lock table errand.ready_2 in access exclusive mode`,
-	}
 )
 
 const insertMoved = `insert into errand.ready (gen, priority, due, seq, queue, kind) select (select gen from errand.turn), priority, due, seq, queue, kind from r`
@@ -194,23 +215,29 @@ func (s *Store) truncateReady(ctx context.Context, tx pgx.Tx, gen int) error {
 	if err := tx.QueryRow(ctx, s.sql(anyReady[gen])).Scan(&left); err != nil || left {
 		return err
 	}
-	// Claims wait behind this lock, so it must not wait long itself: for a transaction of the application, say.
+	return s.truncate(ctx, tx, fmt.Sprintf("errand.ready_%d", gen), anyReady[gen])
+}
+
+// truncate truncates a table if nobody is using it, and unless a query says that there is something left in it.
+func (s *Store) truncate(ctx context.Context, tx pgx.Tx, table, anyLeft string) error {
+	// Others wait behind this lock, so it must not wait long itself: for a transaction of the application, say.
 	_, err := tx.Exec(ctx, "savepoint truncating")
 	if err == nil {
 		_, err = tx.Exec(ctx, "set local lock_timeout = '20ms'")
 	}
 	if err == nil {
-		_, err = tx.Exec(ctx, s.sql(lockPartition[gen]))
+		_, err = tx.Exec(ctx, s.sql("lock table "+table+" in access exclusive mode"))
 	}
 	if code(err) == "55P03" { // lock_not_available: next time
 		_, err = tx.Exec(ctx, "rollback to truncating")
 		return err
 	}
-	if err == nil { // an insert that was under way may have come to its end
-		err = tx.QueryRow(ctx, s.sql(anyReady[gen])).Scan(&left)
+	left := false
+	if err == nil && anyLeft != "" { // an insert that was under way may have come to its end
+		err = tx.QueryRow(ctx, s.sql(anyLeft)).Scan(&left)
 	}
 	if err == nil && !left {
-		_, err = tx.Exec(ctx, s.sql(truncateReady[gen]))
+		_, err = tx.Exec(ctx, s.sql("truncate "+table))
 	}
 	return err
 }
@@ -219,6 +246,7 @@ func (s *Store) truncateReady(ctx context.Context, tx pgx.Tx, gen int) error {
 type upkeep struct {
 	busy    atomic.Bool
 	last    atomic.Int64 // when tidy ran, in Unix nanoseconds
+	folded  atomic.Int64 // when the history was last folded
 	running sync.WaitGroup
 }
 

@@ -12,18 +12,6 @@ import (
 	"github.com/errandhq/errand"
 )
 
-// sessionInfo is what no statement looks at.
-type sessionInfo struct {
-	Host    string         `json:"host"`
-	PID     int            `json:"pid"`
-	Version string         `json:"version"`
-	Lease   time.Duration  `json:"lease"`
-	Queues  map[string]int `json:"queues"`
-	Kinds   []string       `json:"kinds"`
-	Running int            `json:"running"`
-	Refused int64          `json:"refused"`
-}
-
 const (
 	deleteLapsed  = `delete from errand.sessions where expires < statement_timestamp() - interval '1 hour'`
 	deleteSession = `delete from errand.sessions where id = $1`
@@ -37,9 +25,7 @@ const (
 
 // Beat implements [errand.Store].
 func (s *Store) Beat(ctx context.Context, session errand.Session, runs []errand.Lease) (errand.Pulse, error) {
-	info, err := json.Marshal(sessionInfo{
-		session.Host, session.PID, session.Version, session.Lease, session.Queues, session.Kinds, session.Running, session.Refused,
-	})
+	info, err := json.Marshal(session)
 	if err != nil {
 		return errand.Pulse{}, err
 	}
@@ -57,7 +43,9 @@ func (s *Store) Beat(ctx context.Context, session errand.Session, runs []errand.
 		} else {
 			b.Queue(s.sql(upsertSession), [16]byte(session.ID), session.Started, session.Lease.Microseconds(), string(info))
 		}
-		b.Queue("select now()").QueryRow(func(row pgx.Row) error { return row.Scan(&p.Now) })
+		b.Queue(s.sql(`select now(), coalesce((select draining from errand.sessions where id = $1), false)`), [16]byte(session.ID)).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&p.Now, &p.Draining)
+		})
 		b.Queue(s.sql(selectChanged), ids, tokens).Query(func(rows pgx.Rows) (err error) {
 			p.Changed, err = scanChanged(rows)
 			return err
@@ -101,16 +89,14 @@ func (s *Store) Now(ctx context.Context) (now time.Time, err error) {
 func (s *Store) Sessions(ctx context.Context) ([]errand.Session, error) {
 	var out []errand.Session
 	err := s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
-		rows, err := c.Query(ctx, s.sql("select id, started, expires, info from errand.sessions order by started desc, id desc"))
+		rows, err := c.Query(ctx, s.sql("select id, started, expires, draining, info from errand.sessions order by started desc, id desc"))
 		if err != nil {
 			return err
 		}
 		out, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (errand.Session, error) {
 			r := reader{row: row.RawValues()}
-			x := errand.Session{ID: r.uuid(), Started: r.time(), Expires: r.time()}
-			var i sessionInfo
-			r.decode(&i)
-			x.Host, x.PID, x.Version, x.Lease, x.Queues, x.Kinds, x.Running, x.Refused = i.Host, i.PID, i.Version, i.Lease, i.Queues, i.Kinds, i.Running, i.Refused
+			x := errand.Session{ID: r.uuid(), Started: r.time(), Expires: r.time(), Draining: r.bool()}
+			r.decode(&x)
 			return x, r.err
 		})
 		return err
@@ -130,4 +116,18 @@ func (s *Store) forgetOldRuns(ctx context.Context, session uuid.UUID) {
 	if err != nil && s.closed.Err() == nil {
 		s.log.Warn("cannot forget old claims", "error", err)
 	}
+}
+
+// Drain implements [errand.Store].
+func (s *Store) Drain(ctx context.Context, session uuid.UUID, drain bool) (found bool, err error) {
+	err = s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
+		done, err := c.Exec(ctx, s.sql(`update errand.sessions set draining = $2 where id = $1`), [16]byte(session), drain)
+		found = done.RowsAffected() > 0
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	s.hints.controlled()
+	return found, nil
 }

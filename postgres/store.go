@@ -83,6 +83,7 @@ type Store struct {
 	dispatch dispatch
 	relinks  relinks
 	upkeep   upkeep
+	watched  atomic.Int64 // when this process last said that it watches, in Unix nanoseconds
 	closed   context.Context
 	close    context.CancelFunc
 }

@@ -32,3 +32,16 @@ func TestContract(t *testing.T) { storetest.Run(t, stores(t)) }
 func TestCompare(t *testing.T) { storetest.Compare(t, stores(t)) }
 
 func TestScenarios(t *testing.T) { storetest.Scenarios(t, nil, stores(t)) }
+
+func TestFeed(t *testing.T) {
+	url := testserver.PostgresURL(t)
+	open := func() *postgres.Store {
+		s, err := postgres.Open(t.Context(), url, &postgres.Options{Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	storetest.Feed(t, open(), open())
+}

@@ -16,17 +16,18 @@ import (
 
 // finish ends jobs whose every other value is as this process has read it. It answers the seqs
 // of those that it has ended, unless these are all.
-const finish = `
+var finish = `
 	with j as (
 		update errand.jobs j set state = 'succeeded', version = c.was + 1, ended = $4, expires = $5, result = c.result::json
 		from unnest($1::bigint[], $2::bigint[], $3::text[]) c (seq, was, result)
 		where j.seq = c.seq and j.version = c.was
-		returning j.seq, j.queue, j.kind),
+		returning j.seq, j.id, j.queue, j.kind),
 	m as (
 		insert into errand.moves (n, src, dst, queue, kind) select count(*), 'running', 'succeeded', queue, kind from j group by queue, kind),
 	e as (
 		insert into errand.expiry (at, chunk)
-		select distinct $6::timestamptz, seq >> 10 from j where $6 is not null order by 2 on conflict do nothing)
+		select distinct $6::timestamptz, seq >> 10 from j where $6 is not null order by 2 on conflict do nothing),
+	` + noteChanges("'succeeded'") + `
 	select case when count(*) < cardinality($1::bigint[]) then coalesce(array_agg(seq), '{}') end from j`
 
 // Swap implements [errand.Store].
@@ -243,6 +244,10 @@ const (
 	insertMoves = `insert into errand.moves (n, src, dst, queue, kind)
 		select count(*), nullif(src, ''), nullif(dst, ''), queue, kind from unnest($1::text[], $2::text[], $3::text[], $4::text[]) x (src, dst, queue, kind) group by 2, 3, 4, 5`
 
+	insertChanges = `insert into errand.changes (queue, kind, state, ids)
+		select queue, kind, nullif(state, ''), array_agg(id) from unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) x (queue, kind, state, id)
+		where ` + isWatched + ` group by 1, 2, 3`
+
 	insertRuns = `insert into errand.runs (session, minute, chunk)
 		select distinct x.session, date_trunc('minute', clock_timestamp()), x.seq >> 10 from unnest($1::uuid[], $2::bigint[]) x (session, seq) on conflict do nothing`
 
@@ -454,9 +459,21 @@ func (w *swap) queueLines(text string, l *lines) {
 	}
 }
 
+// changed are rows of errand.changes.
+type changed struct {
+	queues, kinds, states []string
+	ids                   [][16]byte
+}
+
+func (c *changed) add(r *row, state errand.State) {
+	c.queues, c.kinds = append(c.queues, r.queue), append(c.kinds, r.kind)
+	c.states, c.ids = append(c.states, string(state)), append(c.ids, r.id)
+}
+
 // note keeps true what leads to the jobs: the ready ones, the running ones, those that expire, the counts and the links.
 func (w *swap) note(changes []decided) {
 	var left lines
+	var changed changed
 	var src, dst, queues, kinds []string
 	var sessions, ended, waiting, used [][16]byte
 	var running, expiring []int64
@@ -467,6 +484,7 @@ func (w *swap) note(changes []decided) {
 		if d.Delete {
 			state = ""
 		}
+		changed.add(r, state)
 		if r.state == errand.Ready && (state != errand.Ready || !j.Due.Equal(r.due)) {
 			left.add(r.queue, r.kind, r.priority, r.due, r.seq)
 		}
@@ -492,6 +510,7 @@ func (w *swap) note(changes []decided) {
 	}
 	w.queueLines(deleteReady, &left)
 	w.queueLines(insertReady, &w.joined)
+	w.batch.Queue(w.s.sql(insertChanges), changed.queues, changed.kinds, changed.states, changed.ids)
 	if len(src) > 0 {
 		w.batch.Queue(w.s.sql(insertMoves), src, dst, queues, kinds)
 	}

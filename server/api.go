@@ -119,7 +119,7 @@ type Action struct {
 // Page is one page of a list, the newest job first. The jobs are brief, see [Job].Omitted.
 type Page struct {
 	Jobs []Job  `json:"jobs"`
-	Next string `json:"next,omitempty" doc:"The cursor of the following page; left out on the last one"`
+	Next string `json:"next,omitempty" doc:"The cursor of the following page; left out on the last one. A page may hold fewer jobs than asked for, even none, and yet have a next: then no more were found among those looked through so far"`
 }
 
 // Entry is one line of a job's log.
@@ -154,20 +154,52 @@ type Stats struct {
 	Counts []Count `json:"counts"`
 }
 
+// Why says what keeps a job from running.
+type Why struct {
+	ID        errand.ID         `json:"id" format:"uuid"`
+	State     errand.State      `json:"state" enum:"scheduled,waiting,ready,running,paused,succeeded,failed,cancelled"`
+	Obstacles []errand.Obstacle `json:"obstacles" doc:"The first is the one that it meets now, the others it would meet next. Empty: it is about to start"`
+}
+
+// QueueInfo is one queue: one that has jobs, that a live worker names, or that is paused.
+type QueueInfo struct {
+	Name        string                 `json:"name"`
+	Paused      *Pause                 `json:"paused,omitempty"`
+	Jobs        map[errand.State]int64 `json:"jobs" doc:"How many jobs are in each state; what is zero is left out"`
+	OldestReady time.Time              `json:"oldest_ready,omitzero" doc:"The earliest due time of those that are ready"`
+	Slots       int                    `json:"slots" doc:"How many of its jobs all live workers together run at once"`
+	Workers     int                    `json:"workers" doc:"How many live worker sessions work on it"`
+}
+
+// Pause says who paused a queue.
+type Pause struct {
+	Since  time.Time `json:"since"`
+	Actor  string    `json:"actor,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Queues lists the queues, by name.
+type Queues struct {
+	Queues []QueueInfo `json:"queues"`
+}
+
 // Session is one start of a worker process.
 type Session struct {
-	ID      uuid.UUID      `json:"id" format:"uuid"`
-	Alive   bool           `json:"alive" doc:"False: its lease has lapsed, its jobs go to others"`
-	Host    string         `json:"host"`
-	PID     int            `json:"pid"`
-	Version string         `json:"version,omitempty"`
-	Started time.Time      `json:"started"`
-	Lease   Duration       `json:"lease"`
-	Expires time.Time      `json:"expires"`
-	Queues  map[string]int `json:"queues,omitempty" doc:"Concurrency by queue"`
-	Kinds   []string       `json:"kinds,omitempty"`
-	Running int            `json:"running"`
-	Refused int64          `json:"refused" doc:"Writes refused because the lease was lost"`
+	ID          uuid.UUID      `json:"id" format:"uuid"`
+	Alive       bool           `json:"alive" doc:"False: its lease has lapsed, its jobs go to others"`
+	Draining    bool           `json:"draining,omitempty" doc:"It was told to claim no more jobs"`
+	Host        string         `json:"host"`
+	PID         int            `json:"pid"`
+	Version     string         `json:"version,omitempty"`
+	Started     time.Time      `json:"started"`
+	Lease       Duration       `json:"lease"`
+	Expires     time.Time      `json:"expires"`
+	Queues      map[string]int `json:"queues,omitempty" doc:"How many jobs of each queue it runs at once; left out: concurrency of any queue"`
+	Concurrency int            `json:"concurrency,omitempty" doc:"How many jobs of a queue it runs at once, if queues is left out"`
+	Limits      map[string]int `json:"limits,omitempty" doc:"How many jobs of a kind it runs at once, of those that have such a limit"`
+	Kinds       []string       `json:"kinds,omitempty"`
+	Running     int            `json:"running"`
+	Refused     int64          `json:"refused" doc:"Writes refused because the lease was lost"`
 }
 
 // Workers is the list of worker sessions, the newest first.
@@ -185,6 +217,20 @@ type Kind struct {
 // Kinds lists the kinds that the server's process or a live worker session handles, by name.
 type Kinds struct {
 	Kinds []Kind `json:"kinds"`
+}
+
+// History is how many jobs were added, started and ended, step by step. The last point is not over yet.
+type History struct {
+	Step   Duration      `json:"step"`
+	Points []errand.Flow `json:"points"`
+}
+
+// Me is who makes the request, and what may be done.
+type Me struct {
+	Name     string `json:"name"`
+	Role     Role   `json:"role" enum:"viewer,operator,admin"`
+	ReadOnly bool   `json:"read_only" doc:"Nobody may change anything here"`
+	Version  string `json:"version" doc:"Of the server"`
 }
 
 // Health is the answer of /healthz and /readyz when all is well.
@@ -347,7 +393,7 @@ func fromSession(s *errand.Session, now time.Time) Session {
 	return Session{
 		ID: s.ID, Alive: s.Expires.After(now), Host: s.Host, PID: s.PID, Version: s.Version,
 		Started: s.Started, Lease: Duration(s.Lease), Expires: s.Expires,
-		Queues: s.Queues, Kinds: s.Kinds, Running: s.Running, Refused: s.Refused,
+		Queues: s.Queues, Concurrency: s.Concurrency, Limits: s.Limits, Kinds: s.Kinds, Running: s.Running, Refused: s.Refused, Draining: s.Draining,
 	}
 }
 

@@ -56,6 +56,7 @@ func HashPassword(password string) (string, error) {
 
 // auth knows who may use the API.
 type auth struct {
+	asks   func(*http.Request) (name string, role Role, ok bool) // nil: tokens and users
 	tokens []hashedToken
 	users  map[string]User
 	dummy  []byte        // stands in for the hash of unknown users
@@ -83,6 +84,7 @@ const verifiedFor = 5 * time.Minute
 
 func newAuth(c *Config) (*auth, error) {
 	a := &auth{
+		asks:  c.Identify,
 		users: map[string]User{}, verified: map[string]verified{},
 		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		failed: newLimiter(),
@@ -125,15 +127,22 @@ func checkPrincipal(what, name string, role Role) error {
 }
 
 // configured reports whether anybody is known at all.
-func (a *auth) configured() bool { return len(a.tokens)+len(a.users) > 0 }
+func (a *auth) configured() bool { return a.asks != nil || len(a.tokens)+len(a.users) > 0 }
 
 // identify returns who makes the request, or the problem to answer. Who failed too often from
 // an address waits, unless the token is right or the password was a moment ago.
 func (a *auth) identify(r *http.Request) (principal, *Problem) {
-	if !a.configured() {
+	switch {
+	case a.asks != nil:
+		name, role, ok := a.asks(r)
+		if !ok || ranks[role] == 0 {
+			return principal{}, problem(http.StatusUnauthorized, "authentication is required")
+		}
+		return principal{name, role}, nil
+	case !a.configured():
 		return principal{anonymous, Admin}, nil
 	}
-	header := r.Header.Get("Authorization")
+	header := authorization(r)
 	scheme, credentials, _ := strings.Cut(header, " ")
 	address := clientAddress(r)
 	switch {
@@ -159,6 +168,22 @@ func (a *auth) identify(r *http.Request) (principal, *Problem) {
 		return principal{}, tooMany()
 	}
 	return principal{}, a.challenge("these credentials are not right")
+}
+
+// authorization is the Authorization header. A page cannot set that of a WebSocket: it offers a subprotocol bearer.TOKEN.
+func authorization(r *http.Request) string {
+	header := r.Header.Get("Authorization")
+	if header != "" || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return header
+	}
+	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for protocol := range strings.SplitSeq(line, ",") {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(protocol), "bearer."); ok {
+				return "Bearer " + token
+			}
+		}
+	}
+	return ""
 }
 
 func tooMany() *Problem {

@@ -1,6 +1,10 @@
 package server
 
-import "log/slog"
+import (
+	"io/fs"
+	"log/slog"
+	"net/http"
+)
 
 // Role is what somebody may do. Each may do what those before it may.
 type Role string
@@ -44,7 +48,16 @@ type Config struct {
 	// session handles. By default it is created, and the answer carries a warning: it may be
 	// a slip of the pen, or its workers are about to start.
 	StrictKinds bool
-	// MaxWaits bounds how many requests wait at once (wait=…, watch). Default 1000.
+	// Identify says who makes a request, for a program that mounts the server behind its own authentication: with it, Tokens and
+	// Users are not looked at. False is answered by 401.
+	Identify func(*http.Request) (name string, role Role, ok bool)
+	// ReadOnly refuses whatever would change anything, whoever asks.
+	ReadOnly bool
+	// Console is the page to serve at the root, as package console has it. Nil: none.
+	Console fs.FS
+	// Version is shown to clients.
+	Version string
+	// MaxWaits bounds how many requests and connections wait at once (wait=…, watch). Each takes about 40 kB. Default 20,000.
 	MaxWaits int
 	// Log gets errors and panics, with the request id. Default slog.Default().
 	Log *slog.Logger

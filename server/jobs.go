@@ -261,14 +261,20 @@ func (u *Unique) option() errand.Option {
 	return errand.Unique(u.Key)
 }
 
-// act does a verb to a job. The body may be missing.
-func act(ctx context.Context, in *idInput, do func(context.Context, errand.ID, string) (*errand.Job, error)) (*jobOutput, error) {
+// readAction reads the body of a verb, which may be missing.
+func readAction(ctx context.Context) (Action, error) {
 	a, _, err := readBody[Action](ctx, maxActionBody, false)
+	if err == nil && len(a.Reason) > errand.MaxReason {
+		err = invalid(ProblemField{"body.reason", "expected at most " + strconv.Itoa(errand.MaxReason) + " bytes"})
+	}
+	return a, err
+}
+
+// act does a verb to a job.
+func act(ctx context.Context, in *idInput, do func(context.Context, errand.ID, string) (*errand.Job, error)) (*jobOutput, error) {
+	a, err := readAction(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if len(a.Reason) > errand.MaxReason {
-		return nil, invalid(ProblemField{"body.reason", "expected at most " + strconv.Itoa(errand.MaxReason) + " bytes"})
 	}
 	job, err := do(ctx, errand.ID(in.ID), a.Reason)
 	if err != nil {

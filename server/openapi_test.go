@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"testing/fstest"
 
 	"github.com/errandhq/errand"
 )
@@ -37,7 +38,7 @@ func TestOpenAPI(t *testing.T) {
 }
 
 func TestEveryRouteHasAPolicy(t *testing.T) {
-	s, err := New(errand.New(errand.Memory(nil), nil), nil)
+	s, err := New(errand.New(errand.Memory(nil), nil), &Config{Console: fstest.MapFS{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,6 +90,8 @@ func (s *Server) fail(ctx context.Context, err error) *Problem {
 		return p
 	case errors.Is(err, errand.ErrInvalid): // before ErrNotFound: a job to wait for may be missing
 		return problem(http.StatusUnprocessableEntity, withoutValues(err))
+	case errors.Is(err, errand.ErrTooMany):
+		return problem(http.StatusUnprocessableEntity, err.Error())
 	case errors.Is(err, errand.ErrNotFound):
 		return problem(http.StatusNotFound, "no job has this id; it may have been deleted, or removed after its retention")
 	case errors.As(err, &state):

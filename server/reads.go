@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
@@ -20,7 +21,8 @@ type listInput struct {
 	State  []errand.State `query:"state,explode" maxItems:"8" enum:"scheduled,waiting,ready,running,paused,succeeded,failed,cancelled" doc:"Any of these; repeat the parameter"`
 	Kind   []string       `query:"kind,explode" maxItems:"100" doc:"Any of these; repeat the parameter"`
 	Queue  []string       `query:"queue,explode" maxItems:"100" doc:"Any of these; repeat the parameter"`
-	Tag    []string       `query:"tag,explode" maxItems:"1" doc:"Has this tag"`
+	Tag    []string       `query:"tag,explode" maxItems:"32" doc:"Has all these tags; repeat the parameter"`
+	Filter string         `query:"filter" maxLength:"4096" doc:"Terms with spaces between them, all of which must hold: state:failed,cancelled kind:mail* queue:x tag:y worker:UUID unique:KIND:KEY error:\"text\" args.customer.id=42 age>1h age<7d ended<10m"`
 	Worker idParam        `query:"worker" doc:"Runs or ran last in this worker session"`
 	Cursor string         `query:"cursor" maxLength:"1000" doc:"The next of the page before"`
 	Limit  int            `query:"limit" minimum:"1" maximum:"1000" default:"100"`
@@ -47,7 +49,15 @@ type logInput struct {
 	Wait  waitParam `query:"wait" doc:"Wait so long, 1m at most, for entries while there are none and the job has not ended"`
 }
 
+type historyInput struct {
+	Range string `query:"range" enum:"15m,1h,24h,168h" default:"1h" doc:"How far back, in steps of 10s, 10s, 5m and 1h"`
+	Queue string `query:"queue" maxLength:"255" doc:"Of this queue only"`
+	Kind  string `query:"kind" maxLength:"255" doc:"Of this kind only"`
+}
+
 type (
+	historyOutput struct{ Body History }
+	meOutput      struct{ Body Me }
 	logOutput     struct{ Body Log }
 	statsOutput   struct{ Body Stats }
 	workersOutput struct{ Body Workers }
@@ -64,40 +74,54 @@ func (s *Server) registerReads() {
 	handle(s, one, s.get)
 	handle(s, get("get-log", "/jobs/{id}/log", "Get a part of a job's log, or wait for more of it"), s.getLog)
 	handle(s, get("get-stats", "/stats", "Count the jobs by queue, kind and state"), s.stats)
+	handle(s, get("get-history", "/history", "Count what was added, started and ended over time"), s.history)
+	handle(s, get("get-me", "/me", "Tell who makes the request, and what that may do"), s.me)
 	handle(s, get("list-workers", "/workers", "List the worker sessions, the newest first"), s.workers)
 	handle(s, get("list-kinds", "/kinds", "List the kinds that somebody handles"), s.listKinds)
 }
 
 func (s *Server) list(ctx context.Context, in *listInput) (*pageOutput, error) {
-	q := errand.Query{
-		States: in.State, Kinds: in.Kind, Queues: in.Queue,
-		Worker: uuid.UUID(in.Worker), Cursor: in.Cursor, Limit: in.Limit,
+	q, err := errand.ParseQuery(in.Filter, s.engine.Now())
+	if err != nil {
+		return nil, invalid(ProblemField{"query.filter", filterProblem(err)})
 	}
-	if len(in.Tag) > 0 {
-		q.Tag = in.Tag[0]
+	q.States, q.Kinds, q.Queues, q.Tags = append(q.States, in.State...), append(q.Kinds, in.Kind...), append(q.Queues, in.Queue...), append(q.Tags, in.Tag...)
+	if in.Worker != (idParam{}) {
+		q.Worker = uuid.UUID(in.Worker)
 	}
+	q.Cursor, q.Limit = in.Cursor, in.Limit
 	return s.page(ctx, q)
 }
 
+// filterProblem says what is wrong with a filter, without its values.
+func filterProblem(err error) string {
+	return strings.TrimLeft(strings.TrimPrefix(withoutValues(err), "filter: "), ": ")
+}
+
 // page reads a page piece by piece, so that at most pieceJobs whole jobs, each of up to three
-// megabytes, are in memory at a time.
+// megabytes, are in memory at a time. It goes on while the store has found nothing, for a while.
 func (s *Server) page(ctx context.Context, q errand.Query) (*pageOutput, error) {
 	const pieceJobs = 50
 	out := &pageOutput{Page{Jobs: []Job{}}}
-	for left := q.Limit; left > 0; left -= pieceJobs {
-		q.Limit = min(left, pieceJobs)
-		p, err := s.engine.List(ctx, q)
+	end := time.Now().Add(pageTime)
+	for left := q.Limit; left > 0; left = q.Limit - len(out.Body.Jobs) {
+		piece := q
+		piece.Limit = min(left, pieceJobs)
+		p, err := s.engine.List(ctx, piece)
 		if err != nil {
 			return nil, err
 		}
 		out.Body.Jobs = append(out.Body.Jobs, briefs(p.Jobs)...)
 		out.Body.Next, q.Cursor = p.Next, p.Next
-		if p.Next == "" {
+		if p.Next == "" || len(p.Jobs) == 0 && time.Now().After(end) {
 			break
 		}
 	}
 	return out, nil
 }
+
+// pageTime is how long a page is looked for that is not full; then the client is told where to go on.
+const pageTime = 50 * time.Millisecond
 
 func (s *Server) get(ctx context.Context, in *getInput) (*getOutput, error) {
 	job, err := s.await(ctx, in.ID, in.Wait.Duration, func(j *errand.Job) bool { return j.State.Ended() })
@@ -159,6 +183,38 @@ func (s *Server) stats(ctx context.Context, _ *struct{}) (*statsOutput, error) {
 		return nil, err
 	}
 	return &statsOutput{Stats{fromCounts(counts)}}, nil
+}
+
+// historySteps are the ranges of a history, each with its step.
+var historySteps = map[string][2]time.Duration{
+	"15m":  {15 * time.Minute, 10 * time.Second},
+	"1h":   {time.Hour, 10 * time.Second},
+	"24h":  {24 * time.Hour, 5 * time.Minute},
+	"168h": {168 * time.Hour, time.Hour},
+}
+
+func (s *Server) history(ctx context.Context, in *historyInput) (*historyOutput, error) {
+	span, step := historySteps[in.Range][0], historySteps[in.Range][1]
+	now := s.engine.Now().UTC()
+	from := now.Add(-span).Truncate(step).Add(step)
+	flows, err := s.engine.History(ctx, errand.HistoryQuery{Since: from, Step: step, Queue: in.Queue, Kind: in.Kind})
+	if err != nil {
+		return nil, err
+	}
+	out := &historyOutput{History{Step: Duration(step)}}
+	for at := from; !at.After(now); at = at.Add(step) {
+		point := errand.Flow{Time: at}
+		if len(flows) > 0 && flows[0].Time.Equal(at) {
+			point, flows = flows[0], flows[1:]
+		}
+		out.Body.Points = append(out.Body.Points, point)
+	}
+	return out, nil
+}
+
+func (s *Server) me(ctx context.Context, _ *struct{}) (*meOutput, error) {
+	who := principalOf(ctx)
+	return &meOutput{Me{who.name, who.role, s.config.ReadOnly, s.config.Version}}, nil
 }
 
 func (s *Server) workers(ctx context.Context, _ *struct{}) (*workersOutput, error) {

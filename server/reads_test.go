@@ -25,6 +25,10 @@ func TestList(t *testing.T) {
 		"?queue=q1":                          "[k3 k1]",
 		"?queue=q1&queue=q0&kind=k0&kind=k1": "[k1 k0]",
 		"?tag=t2":                            "[k2]",
+		"?tag=t2&tag=t3":                     "[]",
+		"?filter=queue:q1+kind:k*":           "[k3 k1]",
+		"?filter=queue:q1&kind=k3":           "[k3]",
+		"?filter=args.none=1":                "[]",
 		"?worker=" + uuid.NewString():        "[]",
 		"?limit=2":                           "[none k4]",
 		"?kind=a,b":                          "[]",
@@ -57,7 +61,7 @@ func TestList(t *testing.T) {
 	}
 	for query, location := range map[string]string{
 		"?state=s3cr3t": "query.state[0]", "?limit=0": "query.limit", "?limit=1001": "query.limit", "?limit=s3cr3t": "query.limit",
-		"?worker=s3cr3t": "query.worker", "?tag=a&tag=b": "query.tag", "?stat=ready": "query.stat", "?cursor=!s3cr3t!": "",
+		"?worker=s3cr3t": "query.worker", "?filter=state:s3cr3t": "query.filter", "?filter=s3cr3t": "query.filter", "?filter=age%3Es3cr3t": "query.filter", "?stat=ready": "query.stat", "?cursor=!s3cr3t!": "",
 	} {
 		a := r.do("GET", "/api/v1/jobs"+query, "").want(422)
 		if p := a.problem(); location != "" && (len(p.Errors) != 1 || p.Errors[0].Location != location) || strings.Contains(a.body, "s3cr3t") {

@@ -20,6 +20,8 @@ import (
 // policy says which role each route needs at least. A route that is not here is refused to
 // everybody.
 var policy = map[string]Role{
+	"GET /{path...}": anyone, // the console's page, which says nothing yet
+
 	"GET /healthz": anyone,
 	"GET /readyz":  anyone,
 
@@ -29,7 +31,13 @@ var policy = map[string]Role{
 	"GET " + Prefix + "/jobs":            Viewer,
 	"GET " + Prefix + "/jobs/{id}":       Viewer,
 	"GET " + Prefix + "/jobs/{id}/log":   Viewer,
+	"GET " + Prefix + "/jobs/{id}/why":   Viewer,
+	"GET " + Prefix + "/queues":          Viewer,
 	"GET " + Prefix + "/jobs/{id}/watch": Viewer,
+	"GET " + Prefix + "/watch":           Viewer,
+	"GET " + Prefix + "/watch.js":        anyone,
+	"GET " + Prefix + "/me":              Viewer,
+	"GET " + Prefix + "/history":         Viewer,
 	"GET " + Prefix + "/stats":           Viewer,
 	"GET " + Prefix + "/workers":         Viewer,
 	"GET " + Prefix + "/kinds":           Viewer,
@@ -41,6 +49,12 @@ var policy = map[string]Role{
 	"POST " + Prefix + "/jobs/{id}/cancel":    Operator,
 	"POST " + Prefix + "/jobs/{id}/terminate": Operator,
 	"POST " + Prefix + "/jobs/{id}/retry":     Operator,
+
+	"POST " + Prefix + "/bulk":                  Operator, // and Admin to delete
+	"POST " + Prefix + "/queues/{queue}/pause":  Operator,
+	"POST " + Prefix + "/queues/{queue}/resume": Operator,
+	"POST " + Prefix + "/workers/{id}/drain":    Operator,
+	"POST " + Prefix + "/workers/{id}/undrain":  Operator,
 
 	"DELETE " + Prefix + "/jobs/{id}": Admin,
 }
@@ -89,9 +103,14 @@ func (s *Server) authorize(r *http.Request, pattern string) (*http.Request, *Pro
 	if ranks[who.role] < ranks[need] {
 		return r, problem(http.StatusForbidden, "this needs the role "+string(need)+"; yours is "+string(who.role))
 	}
+	if s.config.ReadOnly && !safe(r.Method) {
+		return r, problem(http.StatusForbidden, "this server is read-only")
+	}
 	ctx := context.WithValue(r.Context(), principalKey{}, who)
 	return r.WithContext(errand.WithActor(ctx, who.name)), nil
 }
+
+func safe(method string) bool { return method == http.MethodGet || method == http.MethodHead }
 
 type principalKey struct{}
 
@@ -143,7 +162,12 @@ func (s *Server) register() {
 	})
 	s.registerJobs()
 	s.registerReads()
+	s.registerQueues()
+	s.registerBulk()
+	s.registerConsole()
 	s.registerWatch()
+	s.routes.HandleFunc("GET "+Prefix+"/watch", s.live)
+	s.routes.HandleFunc("GET "+Prefix+"/watch.js", watchScript)
 	s.registerHealth()
 	s.registerOpenAPI()
 }

@@ -46,6 +46,7 @@ type Server struct {
 	repeats     repeats
 	ready       readiness
 	waits       chan struct{}   // a place for each request that waits
+	patience    time.Duration   // with a client that does not read
 	life        context.Context // ends when waits should
 	stopWaits   context.CancelFunc
 }
@@ -53,12 +54,12 @@ type Server struct {
 // New returns a server for an engine, which the caller runs, or does not if other processes
 // work. Config may be nil. An error means that the configuration is wrong.
 func New(engine *errand.Engine, config *Config) (*Server, error) {
-	s := &Server{engine: engine, crossOrigin: http.NewCrossOriginProtection()}
+	s := &Server{engine: engine, crossOrigin: http.NewCrossOriginProtection(), patience: pongTime}
 	if config != nil {
 		s.config = *config
 	}
 	s.log = cmp.Or(s.config.Log, slog.Default())
-	s.waits = make(chan struct{}, cmp.Or(max(s.config.MaxWaits, 0), 1000))
+	s.waits = make(chan struct{}, cmp.Or(max(s.config.MaxWaits, 0), 20_000))
 	s.life, s.stopWaits = context.WithCancel(context.Background())
 	for _, name := range s.config.Hosts {
 		s.hosts.add(name)
@@ -183,6 +184,10 @@ type requestKey struct{}
 func requestOf(ctx context.Context) *request { return ctx.Value(requestKey{}).(*request) }
 
 func requestID(ctx context.Context) string { return requestOf(ctx).id }
+
+// Stop ends the waits and watches of s for good, for a program that mounts it in an http.Server of its own:
+// give it to RegisterOnShutdown. [Server.HTTP] and [Server.Serve] do so themselves.
+func (s *Server) Stop() { s.stopWaits() }
 
 // HTTP returns an http.Server for the address, with timeouts that keep slow and idle
 // clients from holding connections. Its Shutdown ends the waits of s for good: requests no

@@ -99,11 +99,17 @@ func (s *Store) Prune(ctx context.Context, limit int) (int, error) {
 		due = len(chunks) > 0
 		return err
 	})
-	if err != nil || !due {
+	fold := now().UnixMicro()-s.folded.Load() > errand.HistoryCoarse.Microseconds()
+	if err != nil || !due && !fold {
 		return 0, err
 	}
 	n := 0
 	err = s.write(ctx, func(t *tx) error {
+		if fold {
+			if err := t.foldHistory(); err != nil {
+				return err
+			}
+		}
 		chunks, err := t.numbers(t.ctx, selectExpiredChunks, t.now.UnixMicro())
 		for i := 0; i < len(chunks) && n < limit && err == nil; i++ {
 			var removed int
@@ -117,6 +123,9 @@ func (s *Store) Prune(ctx context.Context, limit int) (int, error) {
 	})
 	if err != nil {
 		return 0, err
+	}
+	if fold {
+		s.folded.Store(now().UnixMicro())
 	}
 	return n, nil
 }

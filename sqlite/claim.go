@@ -18,9 +18,10 @@ import (
 const (
 	selectNext = "select due from errand_jobs indexed by errand_jobs_due where state = 4 order by due limit 1"
 
-	// selectReadyKinds jumps through the index from kind to kind.
+	// selectReadyKinds jumps through the index from kind to kind. A paused queue has none.
 	selectReadyKinds = `with recursive k (kind) as (
 			select (select min(kind) from errand_jobs indexed by errand_jobs_ready where state = 1 and queue = ?1)
+				where not exists (select 1 from errand_pauses where queue = ?1)
 			union all
 			select (select min(kind) from errand_jobs indexed by errand_jobs_ready where state = 1 and queue = ?1 and kind > k.kind)
 				from k where k.kind is not null)
@@ -41,7 +42,7 @@ const (
 
 	selectBySeq = "select " + columns + " from errand_jobs where seq in (select value from json_each(?))"
 
-	selectDue = `select queue, kind from errand_jobs indexed by errand_jobs_due
+	selectDue = `select id, queue, kind from errand_jobs indexed by errand_jobs_due
 		where state = 4 and due <= ? order by due limit ? + 0`
 
 	updateWoken = `update errand_jobs set state = 1, version = version + 1 where seq in (
@@ -121,16 +122,26 @@ func (c *conn) readyKinds(l errand.Lane) ([]string, error) {
 
 // wake makes due jobs ready.
 func (t *tx) wake() error {
-	n := int64(0)
+	type woke struct {
+		id          uuid.UUID
+		queue, kind string
+	}
+	var woken []woke
 	limits := []driver.Value{t.now.UnixMicro(), int64(errand.MaxWake)}
 	err := t.query(t.ctx, selectDue, func(row []driver.Value) error {
 		r := reader{row: row}
-		queue, kind := r.text(), r.text()
+		id, queue, kind := r.id(), r.text(), r.text()
 		t.count(queue, kind, scheduled, -1)
 		t.count(queue, kind, ready, 1)
-		n++
+		woken = append(woken, woke{id, queue, kind})
 		return nil
 	}, limits...)
+	for i := range woken {
+		if err == nil {
+			err = t.changed(&woken[i].id, woken[i].queue, woken[i].kind, ready)
+		}
+	}
+	n := int64(len(woken))
 	if err != nil || n == 0 {
 		return err
 	}
@@ -169,6 +180,10 @@ func (t *tx) claim(jobs []errand.Job, session uuid.UUID, l errand.Lane) ([]erran
 		}
 		t.count(s.Queue, s.Kind, ready, -1)
 		t.count(s.Queue, s.Kind, running, 1)
+		t.flow(s.Queue, s.Kind, errand.Ready, errand.Running)
+		if err := t.changed(&s.ID, s.Queue, s.Kind, running); err != nil {
+			return jobs, err
+		}
 		t.note(s.seq, errand.Ready, &s.Job)
 		t.places.put(s.ID, s.seq)
 		jobs = append(jobs, s.Job)

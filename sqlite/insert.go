@@ -97,9 +97,18 @@ func (t *tx) insertTogether(jobs []errand.Job) (bool, error) {
 		return false, err
 	}
 	for i := range jobs {
-		t.count(jobs[i].Queue, jobs[i].Kind, stateNumber(jobs[i].State), 1)
+		if err := t.entered(&jobs[i]); err != nil {
+			return false, err
+		}
 	}
 	return true, nil
+}
+
+// entered notes a job that was inserted.
+func (t *tx) entered(j *errand.Job) error {
+	t.count(j.Queue, j.Kind, stateNumber(j.State), 1)
+	t.flow(j.Queue, j.Kind, "", j.State)
+	return t.changed(&j.ID, j.Queue, j.Kind, stateNumber(j.State))
 }
 
 // insert adds a job, or returns the one that keeps it out.
@@ -117,7 +126,9 @@ func (t *tx) insert(j *errand.Job) (*errand.Job, error) {
 			return there, err
 		}
 	}
-	t.count(j.Queue, j.Kind, stateNumber(j.State), 1)
+	if err := t.entered(j); err != nil {
+		return nil, err
+	}
 	for _, tag := range j.Tags {
 		if _, err := t.exec(insertTag, tag, j.ID[:]); err != nil {
 			return nil, err

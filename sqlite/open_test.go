@@ -144,19 +144,20 @@ func TestNoScans(t *testing.T) {
 	texts := []string{
 		insertTogether, insertAny, selectByID, selectByUnique, selectNext, selectReadyKinds, selectDue, updateWoken,
 		claimed + readyMerged(1) + returning, claimed + readyMerged(3) + returning, selectBySeq,
-		updatePlain, updateAny, selectPlace, selectVersion, selectUnblocked, selectOldest, selectEntries, trimLines, selectChunk,
+		updatePlain, updateAny, selectAhead, selectPlace, selectVersion, selectUnblocked, selectOldest, selectEntries, trimLines, selectChunk,
 	}
 	err := s.read(context.Background(), func(ctx context.Context, c *conn) error {
 		for _, q := range []errand.Query{
 			{States: []errand.State{errand.Failed}},
 			{States: []errand.State{errand.Failed, errand.Cancelled, errand.Running}, Kinds: []string{"mail"}},
-			{Tag: "x", States: []errand.State{errand.Succeeded}},
+			{Tags: []string{"x", "y"}, States: []errand.State{errand.Succeeded}},
+			{Unique: "k"},
 		} {
-			text, _, err := c.listing(&q, 1)
-			if err != nil {
+			l := listing{q: &q, args: []driver.Value{int64(1)}}
+			if err := l.write(c); err != nil {
 				return err
 			}
-			texts = append(texts, text)
+			texts = append(texts, l.horizon(), l.page(0))
 		}
 		for _, text := range texts {
 			checkPlan(t, c, text)

@@ -6,30 +6,24 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/errandhq/errand"
 )
-
-// sessionInfo is what no statement looks at.
-type sessionInfo struct {
-	Host    string         `json:"host"`
-	PID     int            `json:"pid"`
-	Version string         `json:"version"`
-	Lease   time.Duration  `json:"lease"`
-	Queues  map[string]int `json:"queues"`
-	Kinds   []string       `json:"kinds"`
-	Running int            `json:"running"`
-	Refused int64          `json:"refused"`
-}
 
 // Beat implements [errand.Store].
 func (s *Store) Beat(ctx context.Context, session errand.Session, runs []errand.Lease) (errand.Pulse, error) {
 	var p errand.Pulse
-	err := s.write(ctx, func(t *tx) error {
+	err := s.write(ctx, func(t *tx) (err error) {
 		p.Now = t.now
 		if _, err := t.exec("delete from errand_sessions where expires < ?", t.now.Add(-time.Hour).UnixMicro()); err != nil {
 			return err
 		}
-		return t.beat(session)
+		if err := t.beat(session); err != nil {
+			return err
+		}
+		_, p.Draining, err = t.number("select 1 from errand_sessions where id = ? and draining", session.ID[:])
+		return err
 	})
 	if err != nil {
 		return p, err
@@ -47,11 +41,12 @@ func (t *tx) beat(s errand.Session) error {
 		_, err := t.exec("delete from errand_sessions where id = ?", s.ID[:])
 		return err
 	}
-	info, err := json.Marshal(sessionInfo{s.Host, s.PID, s.Version, s.Lease, s.Queues, s.Kinds, s.Running, s.Refused})
+	info, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	_, err = t.exec("insert or replace into errand_sessions (id, started, expires, info) values (?, ?, ?, ?)",
+	_, err = t.exec(`insert into errand_sessions (id, started, expires, info) values (?, ?, ?, ?)
+		on conflict (id) do update set started = excluded.started, expires = excluded.expires, info = excluded.info`,
 		s.ID[:], s.Started.UnixMicro(), t.now.Add(s.Lease).UnixMicro(), string(info))
 	return err
 }
@@ -87,12 +82,10 @@ func (c *conn) changed(ctx context.Context, runs []errand.Lease) ([]errand.Job, 
 func (s *Store) Sessions(ctx context.Context) ([]errand.Session, error) {
 	var out []errand.Session
 	err := s.read(ctx, func(ctx context.Context, c *conn) error {
-		return c.query(ctx, "select id, started, expires, info from errand_sessions order by started desc, id desc", func(row []driver.Value) error {
+		return c.query(ctx, "select id, started, expires, draining, info from errand_sessions order by started desc, id desc", func(row []driver.Value) error {
 			r := reader{row: row}
-			x := errand.Session{ID: r.id(), Started: dueOf(r.int()), Expires: dueOf(r.int())}
-			var i sessionInfo
-			r.json(&i)
-			x.Host, x.PID, x.Version, x.Lease, x.Queues, x.Kinds, x.Running, x.Refused = i.Host, i.PID, i.Version, i.Lease, i.Queues, i.Kinds, i.Running, i.Refused
+			x := errand.Session{ID: r.id(), Started: dueOf(r.int()), Expires: dueOf(r.int()), Draining: r.int() != 0}
+			r.json(&x)
 			out = append(out, x)
 			return r.err
 		})
@@ -101,4 +94,14 @@ func (s *Store) Sessions(ctx context.Context) ([]errand.Session, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// Drain implements [errand.Store].
+func (s *Store) Drain(ctx context.Context, session uuid.UUID, drain bool) (found bool, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		n, err := t.exec("update errand_sessions set draining = ? where id = ?", drain, session[:])
+		found = n > 0
+		return err
+	})
+	return found && err == nil, err
 }

@@ -35,8 +35,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/errandhq/errand"
 )
@@ -63,6 +66,11 @@ type Store struct {
 
 	walChecked time.Time // guarded by the writer
 	places     places    // guarded by the writer
+
+	folded  atomic.Int64 // when the history was last folded, in Unix microseconds
+	process uuid.UUID    // names this store among those who watch
+	feedMu  sync.Mutex
+	renewed time.Time // when it last said that it watches
 }
 
 var _ errand.Store = (*Store)(nil)
@@ -102,7 +110,7 @@ func newStore(path string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, writer: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{}), places: places{}}
+	s := &Store{path: path, writer: make(chan *conn, 1), readers: make(chan *conn, readers), closed: make(chan struct{}), places: places{}, process: uuid.New()}
 	if opts != nil {
 		s.options = *opts
 	}

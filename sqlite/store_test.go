@@ -24,3 +24,16 @@ func TestContract(t *testing.T) { storetest.Run(t, open) }
 func TestCompare(t *testing.T) { storetest.Compare(t, open) }
 
 func TestScenarios(t *testing.T) { storetest.Scenarios(t, synctest.Test, open) }
+
+func TestFeed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	open := func() *sqlite.Store {
+		s, err := sqlite.Open(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	storetest.Feed(t, open(), open())
+}

@@ -56,9 +56,13 @@ func (t *tx) swap(c *errand.Change) (errand.Swapped, error) {
 		return outcome, err
 	}
 	t.note(seq, c.From, &c.Job)
+	if err := t.changed(&c.Job.ID, c.Job.Queue, c.Job.Kind, stateNumber(c.Job.State)); err != nil {
+		return outcome, err
+	}
 	if c.From != c.Job.State {
 		t.count(c.Job.Queue, c.Job.Kind, stateNumber(c.From), -1)
 		t.count(c.Job.Queue, c.Job.Kind, stateNumber(c.Job.State), 1)
+		t.flow(c.Job.Queue, c.Job.Kind, c.From, c.Job.State)
 		if c.Job.State.Ended() {
 			err = t.markLinks(&c.Job.ID)
 		}
@@ -162,6 +166,9 @@ func (t *tx) remove(s *stored) error {
 	}
 	t.count(s.Queue, s.Kind, stateNumber(s.State), -1)
 	t.note(s.seq, s.State, &errand.Job{})
+	if err := t.changed(&s.ID, s.Queue, s.Kind, 0); err != nil {
+		return err
+	}
 	if s.Entries > 0 {
 		if _, err := t.exec("delete from errand_entries where job = ?", s.seq); err != nil {
 			return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // tx is a transaction that writes.
@@ -15,6 +17,11 @@ type tx struct {
 	chunks map[int64]chunk
 	links  *bool // whether there are any links, once known
 	places places
+
+	flows   map[flowKey]int64
+	process *uuid.UUID
+	watched *bool // whether another process watches, once known
+	changes map[changedKey][]byte
 }
 
 type countKey struct {
@@ -34,7 +41,7 @@ func (s *Store) write(ctx context.Context, f func(*tx) error) error {
 		s.writer <- c
 		return err
 	}
-	t := &tx{conn: c, ctx: ctx, now: now(), counts: map[countKey]int64{}, chunks: map[int64]chunk{}, places: s.places}
+	t := &tx{conn: c, ctx: ctx, now: now(), counts: map[countKey]int64{}, chunks: map[int64]chunk{}, flows: map[flowKey]int64{}, places: s.places, process: &s.process}
 	if err = f(t); err == nil {
 		err = t.commit()
 	}
@@ -66,6 +73,12 @@ func (t *tx) commit() error {
 	}
 	if err := t.flushChunks(); err != nil {
 		return fmt.Errorf("chunks: %w", err)
+	}
+	if err := t.flushFlows(); err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	if err := t.flushChanges(); err != nil {
+		return fmt.Errorf("changes: %w", err)
 	}
 	_, err := t.exec("commit")
 	return err

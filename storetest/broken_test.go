@@ -159,6 +159,14 @@ var breakages = []struct {
 			return b.Store.Claim(context.WithoutCancel(ctx), c)
 		}
 	}, "context/cancelled", false},
+	{"claims from paused queues", func(b *broken) {
+		b.claim = func(ctx context.Context, c errand.Claim) (errand.Claimed, error) {
+			for _, l := range c.Lanes {
+				_ = b.Store.ResumeQueue(ctx, l.Queue)
+			}
+			return b.Store.Claim(ctx, c)
+		}
+	}, "pause/claim", true},
 	{"claims one more", func(b *broken) {
 		b.claim = func(ctx context.Context, c errand.Claim) (errand.Claimed, error) {
 			c.Lanes = slices.Clone(c.Lanes)

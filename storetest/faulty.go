@@ -197,6 +197,23 @@ func (s *FaultyStore) Claim(ctx context.Context, c errand.Claim) (errand.Claimed
 	return faulty(ctx, s, "Claim", func() (errand.Claimed, error) { return s.store.Claim(ctx, c) })
 }
 
+// PauseQueue implements [errand.Store].
+func (s *FaultyStore) PauseQueue(ctx context.Context, p errand.QueuePause) error {
+	_, err := faulty(ctx, s, "PauseQueue", func() (struct{}, error) { return struct{}{}, s.store.PauseQueue(ctx, p) })
+	return err
+}
+
+// ResumeQueue implements [errand.Store].
+func (s *FaultyStore) ResumeQueue(ctx context.Context, queue string) error {
+	_, err := faulty(ctx, s, "ResumeQueue", func() (struct{}, error) { return struct{}{}, s.store.ResumeQueue(ctx, queue) })
+	return err
+}
+
+// PausedQueues implements [errand.Store].
+func (s *FaultyStore) PausedQueues(ctx context.Context) ([]errand.QueuePause, error) {
+	return faulty(ctx, s, "PausedQueues", func() ([]errand.QueuePause, error) { return s.store.PausedQueues(ctx) })
+}
+
 // Unblocked implements [errand.Store].
 func (s *FaultyStore) Unblocked(ctx context.Context, limit int) ([]errand.Unblocked, error) {
 	return faulty(ctx, s, "Unblocked", func() ([]errand.Unblocked, error) { return s.store.Unblocked(ctx, limit) })
@@ -212,6 +229,16 @@ func (s *FaultyStore) Beat(ctx context.Context, session errand.Session, runs []e
 	return faulty(ctx, s, "Beat", func() (errand.Pulse, error) { return s.store.Beat(ctx, session, runs) })
 }
 
+// Drain implements [errand.Store].
+func (s *FaultyStore) Drain(ctx context.Context, session uuid.UUID, drain bool) (bool, error) {
+	return faulty(ctx, s, "Drain", func() (bool, error) { return s.store.Drain(ctx, session, drain) })
+}
+
+// Ahead implements [errand.Store].
+func (s *FaultyStore) Ahead(ctx context.Context, j *errand.Job, kinds []string, limit int) (int, error) {
+	return faulty(ctx, s, "Ahead", func() (int, error) { return s.store.Ahead(ctx, j, kinds, limit) })
+}
+
 // Sessions implements [errand.Store].
 func (s *FaultyStore) Sessions(ctx context.Context) ([]errand.Session, error) {
 	return faulty(ctx, s, "Sessions", func() ([]errand.Session, error) { return s.store.Sessions(ctx) })
@@ -225,6 +252,11 @@ func (s *FaultyStore) Prune(ctx context.Context, limit int) (int, error) {
 // Stats implements [errand.Store].
 func (s *FaultyStore) Stats(ctx context.Context) ([]errand.Count, error) {
 	return faulty(ctx, s, "Stats", func() ([]errand.Count, error) { return s.store.Stats(ctx) })
+}
+
+// History implements [errand.Store].
+func (s *FaultyStore) History(ctx context.Context, q errand.HistoryQuery) ([]errand.Flow, error) {
+	return faulty(ctx, s, "History", func() ([]errand.Flow, error) { return s.store.History(ctx, q) })
 }
 
 // Close implements [errand.Store].

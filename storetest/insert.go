@@ -87,7 +87,7 @@ func insertUnicode(f *fixture) {
 	})
 	f.insert(j)
 	f.stored(j)
-	f.sameIDs("List by tag", []errand.ID{j.ID}, f.list(errand.Query{Tag: text}).Jobs)
+	f.sameIDs("List by tag", []errand.ID{j.ID}, f.list(errand.Query{Tags: []string{text}}).Jobs)
 	f.sameIDs("Claim", []errand.ID{j.ID}, f.claims(uuid.New(), lane(text, 1, text)).Jobs)
 }
 

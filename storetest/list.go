@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -15,6 +17,10 @@ var listCases = []testCase{
 	{"list/order", "the newest job is what somebody looks for first, and a change does not move a job about", listOrder},
 	{"list/filters", "each filter alone, and several values in one", listFilters},
 	{"list/combined", "filters narrow each other", listCombined},
+	{"list/texts", "who looks for a dozen failures knows a word of the error, or a value of the args", listTexts},
+	{"list/ages", "who looks for what went wrong knows about when", listAges},
+	{"list/unique", "who holds a key is found by the key, and who held it is not", listUnique},
+	{"list/many", "what few jobs among very many match is found in the end, and nothing twice", listMany},
 }
 
 var pageCases = []testCase{
@@ -115,17 +121,115 @@ func listFilters(f *fixture) {
 	f.lists(jobs, errand.Query{Kinds: []string{"mai"}}, func(j errand.Job) bool { return j.Kind == "mai" })
 	f.lists(jobs, errand.Query{Kinds: []string{"mai", "mail", "none"}}, func(j errand.Job) bool { return j.Kind != "import" })
 	f.lists(jobs, errand.Query{Queues: []string{"media"}}, func(j errand.Job) bool { return j.Queue == "media" })
-	f.lists(jobs, errand.Query{Tag: "red"}, func(j errand.Job) bool { return slices.Contains(j.Tags, "red") })
+	f.lists(jobs, errand.Query{Tags: []string{"red"}}, func(j errand.Job) bool { return slices.Contains(j.Tags, "red") })
 	f.lists(jobs, errand.Query{Worker: session}, func(j errand.Job) bool { return j.Worker == session })
-	for _, q := range []errand.Query{{Kinds: []string{"none"}}, {Queues: []string{"none"}}, {Tag: "none"}, {Worker: uuid.New()}} {
+	for _, q := range []errand.Query{{Kinds: []string{"none"}}, {Queues: []string{"none"}}, {Tags: []string{"none"}}, {Worker: uuid.New()}} {
 		f.sameIDs(fmt.Sprintf("List %+v", q), nil, f.listAll(q))
+	}
+}
+
+func listTexts(f *fixture) {
+	args := []string{`{"customer":{"id":42,"name":"Ann \u00dcbel"},"n":12345678901234567890,"list":[1,"two",null,true]}`, `{"customer":"42"}`, `[42,{"a b":"x"}]`, `"customer"`, `null`}
+	jobs := make([]errand.Job, len(args))
+	for i := range args {
+		jobs[i] = newJob(func(j *errand.Job) {
+			j.Args, j.Kind = json.RawMessage(args[i]), fmt.Sprintf("mail.%d", i)
+			if i > 0 {
+				j.State, j.Ended, j.Error = errand.Failed, base, fmt.Sprintf(`exit code %d: No Route to "host%%_\'" ünd`, i)
+			}
+		})
+	}
+	f.insert(jobs...)
+	for _, c := range []struct {
+		q    errand.Query
+		want []int
+	}{
+		{errand.Query{Error: "no route"}, []int{4, 3, 2, 1}},
+		{errand.Query{Error: `"HOST%_\'"`}, []int{4, 3, 2, 1}},
+		{errand.Query{Error: "code 3", States: []errand.State{errand.Failed}}, []int{3}},
+		{errand.Query{Error: "ünd", States: []errand.State{errand.Failed, errand.Paused}}, []int{4, 3, 2, 1}},
+		{errand.Query{Error: "host.*"}, nil},
+		{errand.Query{Kinds: []string{"mail*"}}, []int{4, 3, 2, 1, 0}},
+		{errand.Query{Kinds: []string{"mail.1", "mail_*", "mai*.2", "mail.4*"}}, []int{4, 1}},
+		{errand.Query{Kinds: []string{"*"}, Error: "code 4"}, []int{4}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"customer", "id"}, Value: "42"}}}, []int{0}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"customer"}, Value: "42"}}}, []int{1}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"n"}, Value: "12345678901234567890"}}}, []int{0}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"n"}, Value: "12345678901234567891"}}}, nil},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"customer", "name"}, Value: "Ann Übel"}}}, []int{0}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"list", "1"}, Value: "two"}, {Path: []string{"list", "2"}, Value: "null"}}}, []int{0}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"list", "3"}, Value: "true"}}}, []int{0}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"list", "4"}, Value: "true"}}}, nil},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"0"}, Value: "42"}}}, []int{2}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"1", "a b"}, Value: "x"}}}, []int{2}},
+		{errand.Query{Args: []errand.ArgMatch{{Path: []string{"customer"}, Value: ""}}}, nil},
+	} {
+		var want []errand.ID
+		for _, i := range c.want {
+			want = append(want, jobs[i].ID)
+		}
+		f.sameIDs(fmt.Sprintf("List %+v", c.q), want, f.listAll(c.q))
+	}
+}
+
+func listAges(f *fixture) {
+	var jobs []errand.Job
+	for i := range 4 {
+		jobs = append(jobs, newJob(func(j *errand.Job) {
+			j.Created = base.Add(time.Duration(i) * time.Minute)
+			if i > 1 {
+				j.State, j.Ended = errand.Succeeded, base.Add(time.Duration(i)*time.Hour)
+			}
+		}))
+	}
+	f.insert(jobs...)
+	at := func(d time.Duration) time.Time { return base.Add(d) }
+	f.lists(jobs, errand.Query{CreatedBefore: at(2 * time.Minute)}, func(j errand.Job) bool { return j.ID == jobs[0].ID || j.ID == jobs[1].ID })
+	f.lists(jobs, errand.Query{CreatedAfter: at(2 * time.Minute)}, func(j errand.Job) bool { return j.ID == jobs[2].ID || j.ID == jobs[3].ID })
+	f.lists(jobs, errand.Query{CreatedAfter: at(time.Minute), CreatedBefore: at(2 * time.Minute)}, func(j errand.Job) bool { return j.ID == jobs[1].ID })
+	f.lists(jobs, errand.Query{EndedAfter: at(3 * time.Hour)}, func(j errand.Job) bool { return j.ID == jobs[3].ID })
+	f.lists(jobs, errand.Query{EndedAfter: at(-time.Hour)}, func(j errand.Job) bool { return j.State == errand.Succeeded })
+}
+
+func listUnique(f *fixture) {
+	held := f.insert(newJob(unique("k", errand.UntilEnded)))
+	f.insert(newJob(unique("l", errand.UntilEnded)))
+	over := f.insert(newJob(unique("m", errand.UntilTime), func(j *errand.Job) { j.UniqueUntil = base.Add(time.Second) }))
+	f.sameIDs("who holds the key", []errand.ID{held.ID}, f.listAll(errand.Query{Unique: "k"}))
+	f.sameIDs("who holds the key, in another state", nil, f.listAll(errand.Query{Unique: "k", States: []errand.State{errand.Failed}}))
+	f.sameIDs("who held a key until its time was over", nil, f.listAll(errand.Query{Unique: over.Unique}))
+	f.write(change(held, ended(errand.Failed)))
+	f.sameIDs("who held the key", nil, f.listAll(errand.Query{Unique: "k"}))
+	f.sameIDs("a key that nobody knows", nil, f.listAll(errand.Query{Unique: "n"}))
+}
+
+func listMany(f *fixture) {
+	const n = 45_000 // more than twice as many as a store looks through for a page
+	var want []errand.ID
+	for from := 0; from < n; from += 5000 {
+		jobs := newJobs(5000, func(j *errand.Job) { j.State, j.Ended, j.Error = errand.Failed, base, "usual" })
+		if from%10_000 == 0 {
+			jobs[7].Error, jobs[7].Tags, jobs[7].Kind = "odd", []string{"odd"}, "odd"
+			want = append(want, jobs[7].ID)
+		}
+		f.insert(jobs...)
+	}
+	slices.Reverse(want)
+	for _, q := range []errand.Query{
+		{States: []errand.State{errand.Failed}, Error: "odd"},
+		{States: []errand.State{errand.Failed, errand.Paused, errand.Running}, Kinds: []string{"odd"}},
+		{Kinds: []string{"odd"}, Limit: 2},
+		{Tags: []string{"odd"}, Limit: 2},
+		{States: []errand.State{errand.Failed, errand.Succeeded}, Error: "odd", Limit: 1},
+	} {
+		f.sameIDs(fmt.Sprintf("List %+v", q), want, f.listAll(q))
 	}
 }
 
 func listCombined(f *fixture) {
 	session := uuid.New()
 	jobs := variety(f, session)
-	f.lists(jobs, errand.Query{Kinds: []string{"mail", "import"}, Queues: []string{"media"}, Tag: "red"},
+	f.lists(jobs, errand.Query{Kinds: []string{"mail", "import"}, Queues: []string{"media"}, Tags: []string{"red"}},
 		func(j errand.Job) bool {
 			return j.Kind != "mai" && j.Queue == "media" && slices.Contains(j.Tags, "red")
 		})

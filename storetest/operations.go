@@ -252,6 +252,31 @@ func (m *machine) beat(t *rapid.T) {
 	}
 }
 
+// control pauses and resumes queues, and drains sessions.
+func (m *machine) control(t *rapid.T) {
+	queue, pause := rapid.SampledFrom([]string{"x", "y"}).Draw(t, "queue"), rapid.Bool().Draw(t, "pause")
+	m.both(t, "PauseQueue", func(f *fixture) any {
+		if pause {
+			f.pauseQueue(queue)
+		} else {
+			f.resumeQueue(queue)
+		}
+		paused, err := f.store.PausedQueues(f.Context())
+		if err != nil {
+			f.Fatalf("PausedQueues: %v", err)
+		}
+		return paused
+	})
+	session, drain := sessionNumber(rapid.IntRange(1, 3).Draw(t, "session")), rapid.Bool().Draw(t, "drain")
+	m.both(t, "Drain", func(f *fixture) any {
+		found, err := f.store.Drain(f.Context(), session, drain)
+		if err != nil {
+			f.Fatalf("Drain: %v", err)
+		}
+		return found
+	})
+}
+
 // prune prunes in small steps until nothing is left: in which order is up to the store.
 func (m *machine) prune(t *rapid.T) {
 	limit := rapid.IntRange(1, 3).Draw(t, "limit")
@@ -280,9 +305,35 @@ func (m *machine) read(t *rapid.T) {
 		States: rapid.SliceOfNDistinct(rapid.SampledFrom(errand.States), 0, 3, rapid.ID).Draw(t, "states"),
 		Kinds:  rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "b", "c"}), 0, 2, rapid.ID).Draw(t, "kinds"),
 		Queues: rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"x", "y", "z"}), 0, 2, rapid.ID).Draw(t, "queues"),
-		Tag:    rapid.SampledFrom([]string{"", "t"}).Draw(t, "tag"),
+		Tags:   rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"t", "u"}), 0, 2, rapid.ID).Draw(t, "tags"),
 		Limit:  rapid.IntRange(1, 4).Draw(t, "limit"),
 	}
+	switch rapid.IntRange(0, 5).Draw(t, "text") {
+	case 0:
+		q.Error = "AN"
+	case 1:
+		q.Args = []errand.ArgMatch{{Path: []string{"n"}, Value: "3"}}
+	case 2:
+		q.Unique = "k"
+	case 3:
+		q.Kinds = append(q.Kinds, "a*")
+	}
+	kinds := rapid.SampledFrom([][]string{{"a"}, {"a", "b"}}).Draw(t, "kinds ahead")
+	m.both(t, "Ahead", func(f *fixture) any {
+		var all []int
+		for n := range pool {
+			j := newJob(func(j *errand.Job) { j.ID, j.Queue = number(n+1), "x" })
+			if there := f.find(j.ID); len(there) == 1 {
+				j = there[0]
+			}
+			ahead, err := f.store.Ahead(f.Context(), &j, kinds, limit)
+			if err != nil {
+				f.Fatalf("Ahead: %v", err)
+			}
+			all = append(all, ahead)
+		}
+		return all
+	})
 	if n := rapid.IntRange(0, 3).Draw(t, "worker"); n > 0 {
 		q.Worker = sessionNumber(n)
 	}

@@ -56,7 +56,7 @@ func sizeNames(f *fixture) {
 	f.insert(j)
 	f.stored(j)
 	f.collides(newJob(unique(name('u'), errand.UntilEnded)), j.ID)
-	f.sameIDs("List", []errand.ID{j.ID}, f.list(errand.Query{Tag: name('B'), Kinds: []string{name('k')}}).Jobs)
+	f.sameIDs("List", []errand.ID{j.ID}, f.list(errand.Query{Tags: []string{name('B')}, Kinds: []string{name('k')}}).Jobs)
 	f.sameIDs("Claim", []errand.ID{j.ID}, f.claims(uuid.New(), lane(name('q'), 1, name('k'))).Jobs)
 }
 

@@ -53,10 +53,10 @@ type testCase struct {
 func cases() []testCase {
 	return slices.Concat(
 		insertCases, getCases, uniqueCases, uniqueTimeCases,
-		claimCases, claimRaceCases, wakeCases,
+		claimCases, claimRaceCases, wakeCases, pauseCases,
 		swapCases, swapRaceCases, swapUniqueCases, entryCases,
 		linkCases, linkLifeCases, sessionCases, beatCases, orphanCases, pruneCases,
-		listCases, pageCases, statsCases, sizeCases, contextCases,
+		listCases, pageCases, statsCases, historyCases, sizeCases, contextCases,
 	)
 }
 

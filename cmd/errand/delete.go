@@ -93,17 +93,27 @@ func printDeleted(p printer, jobs []server.Job, what string, err error) error {
 
 // confirm asks on a terminal; elsewhere --yes must say so.
 func confirm(cmd *cobra.Command, args []string, yes bool) error {
+	const undone = "nothing was deleted: add --yes to delete without being asked, or --dry-run to see what would be"
+	if !yes && slices.Contains(args, "-") {
+		return &usageError{errors.New(undone)}
+	}
+	return ask(cmd, fmt.Sprintf("Delete %s for good?", plural(len(args), "job")), undone, yes)
+}
+
+// ask asks a question on a terminal. No is an error, as is the lack of a terminal.
+func ask(cmd *cobra.Command, question, undone string, yes bool) error {
 	if yes {
 		return nil
 	}
 	in, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(in.Fd())) || slices.Contains(args, "-") {
-		return &usageError{errors.New("nothing was deleted: add --yes to delete without being asked, or --dry-run to see what would be")}
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return &usageError{errors.New(undone)}
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Delete %s for good? [y/N] ", plural(len(args), "job"))
+	fmt.Fprint(cmd.ErrOrStderr(), question, " [y/N] ")
 	answer, _ := bufio.NewReader(in).ReadString('\n')
 	if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "y") {
-		return errors.New("nothing was deleted")
+		what, _, _ := strings.Cut(undone, ":")
+		return errors.New(what)
 	}
 	return nil
 }

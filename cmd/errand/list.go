@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,9 @@ import (
 // listFlags are the filters of a list.
 type listFlags struct {
 	states, kinds, queues []string
-	tag, worker, cursor   string
+	tags                  []string
+	filter                string
+	worker, cursor        string
 	limit                 int
 	all                   bool
 }
@@ -27,15 +30,19 @@ func listCommand() *cobra.Command {
 	var f listFlags
 	var format string
 	cmd := &cobra.Command{
-		Use:     "list",
+		Use:     "list [FILTER…]",
 		Aliases: []string{"ls"},
 		Short:   "List jobs, the newest first",
+		Long: `List shows the jobs that match all terms of the filter:
+
+` + filterHelp,
 		Example: `  errand list
   errand list --state running,paused --kind backup
+  errand list state:failed 'kind:mail*' 'error:"no route"' 'age<1d'
   errand list --state failed -o id --all | errand retry -
   errand list --all -o jsonl | jq -r 'select(.error) | .error'`,
-		Args: wants(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, terms []string) error {
+			f.filter = strings.Join(terms, " ")
 			q, err := f.query()
 			if err != nil {
 				return &usageError{err}
@@ -51,7 +58,7 @@ func listCommand() *cobra.Command {
 	fs.StringSliceVarP(&f.states, "state", "s", nil, "in any of these `STATES`: "+statesText())
 	fs.StringSliceVarP(&f.kinds, "kind", "k", nil, "of any of these `KINDS`")
 	fs.StringSliceVar(&f.queues, "queue", nil, "in any of these `QUEUES`")
-	fs.StringVar(&f.tag, "tag", "", "with this `TAG`")
+	fs.StringSliceVar(&f.tags, "tag", nil, "with all these `TAGS`")
 	fs.StringVar(&f.worker, "worker", "", "that this worker `SESSION` runs, or ran last")
 	fs.IntVarP(&f.limit, "limit", "n", 20, "how many (`NUMBER`) at most, up to 1000")
 	fs.BoolVar(&f.all, "all", false, "all that match, however many")
@@ -63,6 +70,18 @@ func listCommand() *cobra.Command {
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	return cmd
 }
+
+// filterHelp describes filters.
+const filterHelp = `  state:failed,cancelled   in one of these states
+  kind:mail  'kind:mail*'  of one of these kinds; * at the end stands for anything
+  queue:media              in one of these queues
+  tag:blue                 with this tag; several tags: with each of them
+  worker:UUID              that this worker session runs, or ran last
+  unique:KIND:KEY          that holds this unique key
+  'error:"no route"'       whose latest error has this text in it
+  args.customer.id=42      whose args have this value there
+  'age>1h'  'age<7d'       created longer ago, or less long
+  'ended<10m'              ended less long ago`
 
 func statesText() string {
 	var names []string
@@ -81,8 +100,11 @@ func (f *listFlags) query() (url.Values, error) {
 	if f.limit < 1 || f.limit > errand.MaxPage {
 		return nil, fmt.Errorf("--limit %d: use 1 to %d, or --all", f.limit, errand.MaxPage)
 	}
-	q := url.Values{"state": f.states, "kind": f.kinds, "queue": f.queues}
-	for name, value := range map[string]string{"tag": f.tag, "cursor": f.cursor} {
+	if _, err := errand.ParseQuery(f.filter, time.Now()); err != nil {
+		return nil, err
+	}
+	q := url.Values{"state": f.states, "kind": f.kinds, "queue": f.queues, "tag": f.tags}
+	for name, value := range map[string]string{"filter": f.filter, "cursor": f.cursor} {
 		if value != "" {
 			q.Set(name, value)
 		}
@@ -114,6 +136,10 @@ func (f *listFlags) list(cmd *cobra.Command, c *client, q url.Values, p printer)
 			}
 		} else {
 			all = append(all, page.Jobs...)
+		}
+		if len(page.Jobs) == 0 && page.Next != "" && len(all) == 0 { // nothing among those looked through so far
+			q.Set("cursor", page.Next)
+			continue
 		}
 		if page.Next == "" || !f.all {
 			return printPage(cmd, p, server.Page{Jobs: all, Next: page.Next}, f.all)

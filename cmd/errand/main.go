@@ -76,10 +76,10 @@ Without writing Go, a [command.NAME] in the server's settings makes any program 
 		}
 	}
 	group("server", serveCommand(), workerCommand(), migrateCommand(), doctorCommand(), healthCommand(), configCommand(), tokenCommand())
-	group("jobs", runCommand(), enqueueCommand(), listCommand(), showCommand(), watchCommand(), logsCommand())
+	group("jobs", runCommand(), enqueueCommand(), listCommand(), showCommand(), whyCommand(), watchCommand(), logsCommand())
 	group("control", verbCommands()...)
-	group("control", deleteCommand())
-	group("see", statsCommand(), workersCommand(), kindsCommand())
+	group("control", deleteCommand(), bulkCommand(), queueCommand(), drainCommand("drain"), drainCommand("undrain"))
+	group("see", statsCommand(), queuesCommand(), workersCommand(), kindsCommand())
 	root.AddCommand(versionCommand(), exitCodesHelp())
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

@@ -17,14 +17,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/console"
 	"github.com/errandhq/errand/server"
 )
 
 func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the API, and workers in the same process unless --api-only",
-		Long: `Serve runs the HTTP API and the workers in one process, and keeps the jobs in one SQLite file, or in
+		Short: "Run the API and the console, and workers in the same process unless --api-only",
+		Long: `Serve runs the HTTP API, the console (a page for operators, at /) and the workers in one process, and keeps the jobs in one SQLite file, or in
 PostgreSQL if --database says so. On PostgreSQL any number of servers and workers, on any machines, work
 together; with --api-only this one leaves the jobs to them (see errand worker).
 
@@ -240,7 +241,10 @@ func engineConfig(s *settings, log *slog.Logger) *errand.Config {
 }
 
 func serverConfig(s *settings, log *slog.Logger) *server.Config {
-	c := &server.Config{Hosts: s.AllowedHosts, Origins: s.AllowedOrigins, Log: log}
+	c := &server.Config{Hosts: s.AllowedHosts, Origins: s.AllowedOrigins, ReadOnly: s.ReadOnly, Version: version(), Log: log}
+	if !s.NoConsole {
+		c.Console = console.Page()
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Users)) {
 		u := s.Users[name]
 		c.Users = append(c.Users, server.User{Name: name, Hash: u.PasswordHash, Role: u.Role})

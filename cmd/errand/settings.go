@@ -23,6 +23,8 @@ type settings struct {
 	Listen         string
 	InsecureListen bool
 	APIOnly        bool
+	ReadOnly       bool
+	NoConsole      bool
 	Data           string
 	Database       string
 	Schema         string
@@ -114,6 +116,8 @@ var allSettings = []setting{
 	{"insecure_listen", apiSide, "false", false, "listen on other than loopback addresses without authentication", func(s *settings) pflag.Value { return (*boolValue)(&s.InsecureListen) }},
 	{"allowed_hosts", apiSide, "", false, "names by which browsers may address the server, besides localhost", func(s *settings) pflag.Value { return (*listValue)(&s.AllowedHosts) }},
 	{"allowed_origins", apiSide, "", false, "origins (https://host:port) whose pages may use the API, besides its own", func(s *settings) pflag.Value { return (*listValue)(&s.AllowedOrigins) }},
+	{"read_only", apiSide, "false", false, "refuse what would change anything, whoever asks", func(s *settings) pflag.Value { return (*boolValue)(&s.ReadOnly) }},
+	{"no_console", apiSide, "false", false, "do not serve the console, the page for operators", func(s *settings) pflag.Value { return (*boolValue)(&s.NoConsole) }},
 	{"api_only", apiSide, "false", false, "serve the API without workers: errand worker is for these", func(s *settings) pflag.Value { return (*boolValue)(&s.APIOnly) }},
 	{"data", storeSide, "errand.db", false, "SQLite file that keeps the jobs, or a directory for it; unless database is set", func(s *settings) pflag.Value { return (*textValue)(&s.Data) }},
 	{"database", storeSide, "", false, "PostgreSQL that keeps the jobs: postgres://user@host/name or key=value pairs (with a password rather set ERRAND_DATABASE)", func(s *settings) pflag.Value { return (*databaseValue)(&s.Database) }},

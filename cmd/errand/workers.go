@@ -48,8 +48,13 @@ func workersTable(workers []server.Session) *table {
 	for i := range workers {
 		w := &workers[i]
 		state := "alive"
-		if !w.Alive {
+		switch {
+		case !w.Alive:
 			state = "lost " + ago(w.Expires)
+		case w.Draining && w.Running > 0:
+			state = "draining"
+		case w.Draining:
+			state = "drained"
 		}
 		queues := "all"
 		if len(w.Queues) > 0 {

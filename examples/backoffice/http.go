@@ -46,6 +46,7 @@ func (a *app) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", a.list)
 	mux.HandleFunc("GET /exports/{file}", a.download)
 	mux.Handle("GET /static/", http.FileServerFS(static))
+	mux.Handle("/console/", http.StripPrefix("/console", a.console))
 	return a.guard(mux)
 }
 

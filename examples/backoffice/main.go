@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/console"
+	"github.com/errandhq/errand/server"
 	"github.com/errandhq/errand/sqlite"
 	"github.com/joho/godotenv"
 )
@@ -42,6 +44,7 @@ type app struct {
 	db       *database
 	uploads  *os.Root
 	exports  *os.Root
+	console  *server.Server
 	patience time.Duration // how long a worker may take to obey
 	close    []func() error
 }
@@ -119,7 +122,8 @@ func open(s settings) (a *app, err error) {
 		ShutdownGrace: -1,              // imports take long: at shutdown they stop at once, and go on later
 	})
 	a.handle()
-	return a, nil
+	a.console, err = server.New(a.jobs, &server.Config{Console: console.Page()})
+	return a, err
 }
 
 func (a *app) shut() (err error) {
@@ -145,9 +149,10 @@ func serve(s settings) error {
 	worked := make(chan error, 1)
 	go func() { worked <- a.jobs.Run(working) }()
 	go a.sweep(working)
-	server := a.server()
+	web := a.server()
+	web.RegisterOnShutdown(a.console.Stop)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- web.Serve(listener) }()
 	slog.Info("listening", "url", "http://"+listener.Addr().String(), "data", s.data, "row delay", s.delay)
 	signals, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -163,8 +168,8 @@ func serve(s settings) error {
 	}
 	patience, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	if e := server.Shutdown(patience); e != nil {
-		_ = server.Close() // whoever is still uploading has had time
+	if e := web.Shutdown(patience); e != nil {
+		_ = web.Close() // whoever is still uploading has had time
 	}
 	stopWork()
 	return errors.Join(err, <-worked, a.shut())

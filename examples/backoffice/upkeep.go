@@ -73,14 +73,18 @@ func (a *app) demonstrate(addr string) error {
 			return err
 		}
 		defer f.Close()
-		if id, err = a.importFile(ctx, baselineCSV, f); err != nil {
+		if id, err = a.importFile(ctx, baselineCSV, f); err == nil {
+			err = a.accompany(ctx, id)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	fmt.Printf(`
 The import is job %[2]s. To begin anew, remove %[4]s.
 
-  Look:       http://%[1]s/
+  Look:       http://%[1]s/console/  (the console: all jobs, and what can be done about them)
+              http://%[1]s/          (this example's own page)
   Pause:      curl 'http://%[1]s/updateTask?id=%[2]s&action=stop'
   Go on:      curl 'http://%[1]s/updateTask?id=%[2]s&action=start'
   Terminate:  curl 'http://%[1]s/updateTask?id=%[2]s&action=terminate'
@@ -92,4 +96,28 @@ The import is job %[2]s. To begin anew, remove %[4]s.
 
 `, addr, id, os.Getpid(), a.data)
 	return nil
+}
+
+// accompany enqueues jobs that are not running beside the import: one for later, one that is paused, one that waits for the import,
+// and one whose file is broken.
+func (a *app) accompany(ctx context.Context, importID string) error {
+	year := dates{time.Date(2018, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2018, 12, 31, 0, 0, 0, 0, time.UTC)}
+	export := func(options ...errand.Option) (*errand.Handle[done], error) {
+		return createExport.Enqueue(ctx, a.jobs, year, append(named(a.newID(createExport.Name())), options...)...)
+	}
+	_, err := export(errand.In(time.Hour))
+	if err == nil {
+		_, err = export(errand.After(errandID(importID)))
+	}
+	var paused *errand.Handle[done]
+	if err == nil {
+		paused, err = export(errand.In(time.Minute))
+	}
+	if err == nil {
+		err = paused.Pause(errand.WithActor(ctx, a.user), "until somebody has looked at the dates")
+	}
+	if err == nil {
+		_, err = a.importFile(ctx, bulkTeam, strings.NewReader("team,lead\nred,Ann\n\"blue,Ben\n"))
+	}
+	return err
 }

@@ -1,0 +1,83 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"time"
+
+	"github.com/errandhq/errand"
+)
+
+// flowKey is what moves of jobs are counted by.
+type flowKey struct {
+	queue, kind string
+	what        int
+}
+
+// flow counts a move of a job from one state to another.
+func (t *tx) flow(queue, kind string, from, to errand.State) {
+	if what, ok := errand.FlowOf(from, to); ok {
+		t.flows[flowKey{queue, kind, what}]++
+	}
+}
+
+const addHistory = "insert into errand_history (at, what, queue, kind, n) values (?1, ?2, ?3, ?4, ?5) on conflict do update set n = n + ?5"
+
+func (t *tx) flushFlows() error {
+	for k, n := range t.flows {
+		if _, err := t.exec(addHistory, t.now.Truncate(errand.HistoryStep).Unix(), int64(k.what), k.queue, k.kind, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// foldHistory merges old spans, and drops the oldest.
+func (t *tx) foldHistory() error {
+	_, err := t.exec("delete from errand_history where at < ?", t.now.Add(-errand.HistoryKept).Unix())
+	if err != nil {
+		return err
+	}
+	fine, coarse := t.now.Add(-errand.HistoryFine).Unix(), int64(errand.HistoryCoarse/time.Second)
+	_, err = t.exec(`insert into errand_history (at, what, queue, kind, n)
+		select at - at % ?2, what, queue, kind, sum(n) from errand_history where at < ?1 and at % ?2 <> 0 group by 1, 2, 3, 4
+		on conflict do update set n = n + excluded.n`, fine, coarse)
+	if err == nil {
+		_, err = t.exec("delete from errand_history where at < ?1 and at % ?2 <> 0", fine, coarse)
+	}
+	return err
+}
+
+// History implements [errand.Store].
+func (s *Store) History(ctx context.Context, q errand.HistoryQuery) ([]errand.Flow, error) {
+	var out []errand.Flow
+	step := int64(q.Step / time.Second)
+	err := s.read(ctx, func(ctx context.Context, c *conn) error {
+		var counts errand.FlowCounts
+		at := int64(-1)
+		end := func() {
+			if at >= 0 {
+				out = append(out, counts.Flow(time.Unix(at, 0).UTC()))
+			}
+			counts = errand.FlowCounts{}
+		}
+		err := c.query(ctx, `select at - at % ?2 as span, what, sum(n) from errand_history
+			where at >= ?1 - ?1 % ?2 and (?3 = '' or queue = ?3) and (?4 = '' or kind = ?4) group by 1, 2 order by 1`,
+			func(row []driver.Value) error {
+				r := reader{row: row}
+				span, what := r.int(), r.int()
+				if span != at {
+					end()
+					at = span
+				}
+				counts[what] = r.int()
+				return r.err
+			}, q.Since.Unix(), step, q.Queue, q.Kind)
+		end()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
