@@ -13,6 +13,5 @@ export default defineConfig({
 	use: {
 		viewport: { width: 1280, height: 900 },
 		launchOptions: { executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] },
-		trace: "retain-on-failure",
 	},
 });

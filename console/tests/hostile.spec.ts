@@ -28,7 +28,7 @@ for (const [name, text] of Object.entries(strings)) {
 		const go = unique("hostile");
 		const fields = { ...(await fits("queue", label)), ...(await fits("tags", [label])) };
 		const failed = await server.create({ kind: "fail", args: { text, [text]: [text] }, metadata: { [label]: text }, ...fields }, "failed");
-		const held = await server.create({ kind: (await fits("kind", label)).kind ?? "later", in: "1h", args: { [text]: text }, tags: [go], ...fields });
+		const held = await server.create({ kind: (await fits("kind", label)).kind ?? "later", in: "1h", args: { [text]: text }, ...fields, tags: [go, ...(fields.tags as string[] ?? [])] });
 		await server.request("POST", `jobs/${held.id}/pause`, { reason: text.slice(0, 4000) });
 		const echoed = await server.create({ kind: "echo", args: { text } }, "succeeded");
 		if (fields.queue) await server.request("POST", `queues/${encodeURIComponent(label)}/pause`, { reason: label });
@@ -55,7 +55,7 @@ for (const [name, text] of Object.entries(strings)) {
 		await open(page, `#/jobs?filter=tag:${go}`);
 		await expect(row(page, held.id)).toContainText(begin);
 		await page.getByRole("checkbox", { name: held.id }).check();
-		await page.getByRole("button", { name: "Cancel" }).click();
+		await page.getByRole("button", { name: "Cancel", exact: true }).click();
 		await expect(page.getByRole("dialog")).toBeVisible();
 		await page.keyboard.press("Escape");
 		await narrow();

@@ -43,8 +43,9 @@ test("big integers stay as they are, folded and copied", async ({ page, server, 
 
 	// Over plain HTTP there is no clipboard API.
 	await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
-	await page.getByRole("button", { name: "Copy the ID" }).click();
-	await expect(page.getByText("Copied")).toBeVisible();
+	const id = page.getByRole("button", { name: "Copy the ID" });
+	await id.click();
+	await expect(id).toHaveText("Copied");
 });
 
 test("why it is not running is told, and goes away", async ({ page, server }) => {
@@ -79,11 +80,11 @@ test("each action is done with its reason, and refused with another", async ({ p
 	await click("Pause");
 	await confirm(page, "Pause", "lunch");
 	await expect(page.locator(header)).toContainText(/paused/);
-	await expect(page.getByText("Pause by anonymous")).toBeVisible();
+	await expect(page.getByText("Pause by anonymous", { exact: true })).toBeVisible();
 	await expect(page.locator(header)).toContainText("lunch");
 	await click("Resume");
 	await confirm(page, "Resume");
-	await expect(page.getByText("Resume by anonymous")).toBeVisible();
+	await expect(page.getByText("Resume by anonymous", { exact: true })).toBeVisible();
 	await expect(page.locator(header)).toContainText("running");
 	await click("Cancel");
 	await confirm(page, "Cancel", "enough");
