@@ -99,7 +99,7 @@ func filterProblem(err error) string {
 }
 
 // page reads a page piece by piece, so that at most pieceJobs whole jobs, each of up to three
-// megabytes, are in memory at a time. It goes on while the store has found nothing, for a while.
+// megabytes, are in memory at a time. It goes on while the page is not full, for a while.
 func (s *Server) page(ctx context.Context, q errand.Query) (*pageOutput, error) {
 	const pieceJobs = 50
 	out := &pageOutput{Page{Jobs: []Job{}}}
@@ -113,7 +113,7 @@ func (s *Server) page(ctx context.Context, q errand.Query) (*pageOutput, error) 
 		}
 		out.Body.Jobs = append(out.Body.Jobs, briefs(p.Jobs)...)
 		out.Body.Next, q.Cursor = p.Next, p.Next
-		if p.Next == "" || len(p.Jobs) == 0 && time.Now().After(end) {
+		if p.Next == "" || time.Now().After(end) {
 			break
 		}
 	}
@@ -121,7 +121,7 @@ func (s *Server) page(ctx context.Context, q errand.Query) (*pageOutput, error) 
 }
 
 // pageTime is how long a page is looked for that is not full; then the client is told where to go on.
-const pageTime = 50 * time.Millisecond
+const pageTime = 60 * time.Millisecond
 
 func (s *Server) get(ctx context.Context, in *getInput) (*getOutput, error) {
 	job, err := s.await(ctx, in.ID, in.Wait.Duration, func(j *errand.Job) bool { return j.State.Ended() })
