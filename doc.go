@@ -59,8 +59,12 @@
 //
 // [Engine.Pause], [Engine.Resume], [Engine.Cancel], [Engine.Terminate], [Engine.Retry] and
 // [Engine.Delete] act on any job, from any process, with a reason; [WithActor] says who.
-// [Engine.Get], [Engine.List], [Engine.Log], [Engine.Stats] and [Engine.Sessions] look, [Engine.Wait] waits,
-// [Engine.Events] subscribes.
+// [Engine.Bulk] does so to all jobs that match a [Query], of which [ParseQuery] reads the text form.
+// [Engine.PauseQueue] keeps the jobs of a queue from starting, [Engine.DrainWorker] a worker from claiming any.
+// [Engine.Get], [Engine.List], [Engine.Log], [Engine.Stats], [Engine.History] and [Engine.Sessions] look,
+// [Engine.Why] tells what keeps a job from running, [Engine.Wait] waits, [Engine.Events] subscribes to what this
+// process does. [Engine.Watch] follows any number of jobs for a client, in whatever process they change, and never
+// misses an end.
 //
 // # States
 //

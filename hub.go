@@ -53,9 +53,10 @@ type filter struct {
 }
 
 const (
-	sweepFollowed = 30 * time.Second      // all followed jobs are read so often, in case that nobody told of a change
-	feedGap       = 20 * time.Millisecond // at least, between two looks at what others have changed
-	sinceMargin   = 10 * time.Second      // a change may be heard of so late
+	sweepFollowed = 30 * time.Second       // all followed jobs are read so often, in case that nobody told of a change
+	feedGap       = 20 * time.Millisecond  // at least, between two looks at what others have changed
+	feedPoll      = 250 * time.Millisecond // at most, if no hint comes
+	sinceMargin   = 10 * time.Second       // a change may be heard of so late
 )
 
 func (h *hub) join(e *Engine, w *Watcher) {
@@ -309,6 +310,10 @@ func (h *hub) list(ctx context.Context, w *Watcher, name string, f *filter, stat
 // loop reads for the watchers, until nobody watches.
 func (h *hub) loop(ctx context.Context) {
 	feed, _ := h.e.store.(Feed)
+	poll := h.e.config.Poll
+	if feed != nil {
+		poll = min(poll, feedPoll)
+	}
 	mark, swept := "", time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -330,7 +335,7 @@ func (h *hub) loop(ctx context.Context) {
 		if !sleep(ctx, feedGap) {
 			return
 		}
-		timer.Reset(jitter(h.e.config.Poll))
+		timer.Reset(jitter(poll))
 	}
 }
 

@@ -35,5 +35,6 @@ func TestFeed(t *testing.T) {
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
-	storetest.Feed(t, open(), open())
+	t.Run("changes", func(t *testing.T) { storetest.Feed(t, open(), open()) })
+	t.Run("watch", func(t *testing.T) { storetest.Watch(t, open(), open()) })
 }

@@ -1,7 +1,10 @@
 package storetest
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -85,4 +88,82 @@ func Feed(t *testing.T, watcher errand.Feed, other errand.Store) {
 	stale.Was = 77
 	f.outcomes(f.swap(stale), errand.Stale)
 	expect("a change that was refused", late)
+}
+
+// Watch checks that an engine on one store hears of what an engine on another one, on the same database, does to jobs.
+func Watch(t *testing.T, here, there errand.Store) {
+	quiet := slog.New(slog.DiscardHandler)
+	watching := errand.New(here, &errand.Config{Log: quiet})
+	working := errand.New(there, &errand.Config{Log: quiet, ShutdownGrace: -1})
+	working.Handle("mail", errand.Handling{Handler: func(ctx context.Context, run *errand.Run) (json.RawMessage, error) {
+		return run.Job().Args, nil
+	}})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- working.Run(ctx) }()
+	defer func() {
+		stop()
+		<-done
+	}()
+	enqueue := func(kind string) errand.ID {
+		t.Helper()
+		jobs, err := working.Enqueue(t.Context(), errand.NewJob{Kind: kind})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return jobs[0].ID
+	}
+	w := watching.Watch(0)
+	defer w.Close()
+	// ended waits for the ends of jobs.
+	ended := func(ids ...errand.ID) {
+		t.Helper()
+		waiting := map[errand.ID]bool{}
+		for _, id := range ids {
+			waiting[id] = true
+		}
+		patience, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		for len(waiting) > 0 {
+			notices, err := w.Next(patience)
+			if err != nil {
+				t.Fatalf("%d of %d ends were not told: %v", len(waiting), len(ids), err)
+			}
+			for _, n := range notices {
+				switch {
+				case n.Err != nil:
+					t.Fatal(n.Err)
+				case n.Job != nil && n.Job.State.Ended():
+					delete(waiting, n.Job.ID)
+				case n.Gone != uuid.Nil:
+					delete(waiting, n.Gone)
+				}
+			}
+		}
+	}
+	if err := w.Match("mails", errand.Query{Kinds: []string{"ma*"}}, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	var ids []errand.ID
+	for range 20 {
+		ids = append(ids, enqueue("mail"))
+	}
+	ended(ids...) // which nobody had named before
+	w.Unmatch("mails")
+	other := enqueue("other")
+	if err := w.Follow(errand.Seen{ID: other}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := working.Cancel(t.Context(), other, ""); err != nil {
+		t.Fatal(err)
+	}
+	ended(other)
+	gone := enqueue("other")
+	if err := w.Follow(errand.Seen{ID: gone, Version: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := working.Delete(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	ended(gone)
 }
