@@ -4,7 +4,7 @@ GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo test race chaos lint bench build clean
+.PHONY: help demo test race chaos lint bench build console clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -14,10 +14,11 @@ demo: ## run a CSV import of 34,000 rows with a page to look at
 	@DATA=$(DEMO_DIR) examples/backoffice/demo.sh
 
 test: ## all tests
-	@echo "Running all tests (about six minutes; real servers, real processes, real SIGKILL)."
+	@echo "Running all tests (about eight minutes; real servers, real processes, real SIGKILL, a real browser)."
 	@internal/testserver/install.sh
 	$(GO) test -timeout 10m ./...
 	cd bench && $(GO) test -timeout 5m ./...
+	console/test.sh
 
 race: ## all tests with the race detector
 	@echo "Running all tests with the race detector (about eight minutes)."
@@ -39,6 +40,9 @@ lint: ## vet, staticcheck, formatting, go.mod
 bench: ## errand beside its peers, about two hours; ARGS are flags of bench (-h lists them), such as "-systems PG"
 	@echo "Measuring errand beside its peers (PostgreSQL and Redis are started for it)."
 	cd bench && $(GO) run . $(ARGS)
+
+console: ## the page for operators, from its source (Node 20.19 or newer)
+	cd console && npm ci --no-audit --no-fund && npm run build
 
 build: ## the binary, into bin/
 	$(GO) build -o bin/errand ./cmd/errand

@@ -5,7 +5,7 @@ export default defineConfig({
 	globalSetup: "./tests/setup.ts",
 	outputDir: "test-results",
 	fullyParallel: false,
-	workers: 1, // they share one server
+	workers: 2,
 	timeout: 30_000,
 	expect: { timeout: 10_000 },
 	forbidOnly: !!process.env.CI,

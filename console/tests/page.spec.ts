@@ -10,7 +10,7 @@ test("the overview counts, links and charts", async ({ page, server }) => {
 	await expect(page.getByRole("region", { name: "Latest failures" })).toContainText("shown on the overview");
 	await expect(page.getByRole("img", { name: /Jobs per minute in the last hour/ })).toBeVisible();
 	await expect(page.locator(".u-wrap canvas")).toBeVisible();
-	await page.getByRole("link", { name: "The last 24 hours" }).click();
+	await page.getByRole("link", { name: "24h" }).click();
 	await expect(page.getByRole("img", { name: /in the last 24 hours/ })).toBeVisible();
 	expect(page.url()).toContain("range=24h");
 	await page.getByRole("list", { name: "Jobs by state" }).getByRole("link", { name: /^failed [1-9]/ }).click();

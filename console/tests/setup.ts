@@ -1,16 +1,9 @@
-// Starts an errand server with a store of its own, and, as long as that does not serve the page itself, one that does.
+// Starts an errand server with a store of its own. It serves the page that was embedded when it was built.
 
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { preview } from "vite";
-
-/** Whether the errand server serves the page at its root. */
-const servesPage = false;
-
-const csp =
-	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const settings = `
 listen = "127.0.0.1:0"
@@ -40,19 +33,10 @@ export default async function setup(): Promise<() => Promise<void>> {
 	const url = await listening(server);
 	process.env.ERRAND_DIR = dir;
 	process.env.CONSOLE_URL = url;
-	let close = async () => {};
-	if (!servesPage) {
-		const page = await preview({
-			logLevel: "silent",
-			preview: { host: "127.0.0.1", port: 0, strictPort: true, headers: { "Content-Security-Policy": csp }, proxy: { "/api": { target: url, ws: true } } },
-		});
-		process.env.CONSOLE_URL = page.resolvedUrls!.local[0]!.replace(/\/$/, "");
-		close = () => page.close();
-	}
 	return async () => {
 		const over = new Promise((resolve) => server.once("exit", resolve));
 		server.kill("SIGTERM");
-		await Promise.all([close(), over]);
+		await over;
 		rmSync(dir, { recursive: true, force: true });
 	};
 }

@@ -28,13 +28,12 @@ export const within = (location: string, field: string): boolean =>
 interface Options {
 	body?: string;
 	signal?: AbortSignal;
-	timeout?: number;
 }
 
 const patience = 20_000;
 
-async function request(method: string, path: string, { body, signal, timeout = patience }: Options = {}): Promise<string> {
-	const limit = AbortSignal.timeout(timeout);
+async function request(method: string, path: string, { body, signal }: Options = {}): Promise<string> {
+	const limit = AbortSignal.timeout(patience);
 	let response: Response, text: string;
 	try {
 		response = await fetch(new URL("api/v1/" + path, document.baseURI), {
@@ -102,10 +101,9 @@ export async function listJobs(q: { filter?: string; cursor?: string; limit: num
 
 export const getJob = async (job: string, signal?: AbortSignal) => parseJob(await request("GET", "jobs/" + id(job), { signal }));
 
-/** Waits up to 25 s for entries after the given one, unless wait is false. */
-export async function getLog(job: string, after: number, wait: boolean, signal?: AbortSignal): Promise<Log> {
-	const path = `jobs/${id(job)}/log?limit=1000&after=${after}${wait ? "&wait=25s" : ""}`;
-	const text = await request("GET", path, { signal, timeout: patience + 25_000 });
+/** The entries after the given one, at most a thousand. */
+export async function getLog(job: string, after: number, signal?: AbortSignal): Promise<Log> {
+	const text = await request("GET", `jobs/${id(job)}/log?limit=1000&after=${after}`, { signal });
 	const log = JSON.parse(text) as Log;
 	log.entries = items(members(text).get("entries") ?? "[]").map(parseEntry);
 	return log;

@@ -52,6 +52,7 @@ export class JobList {
 			}
 			this.problem = undefined;
 			this.loaded = true;
+			for (const id of this.selected) if (!rows.some((row) => row.id === id)) this.selected.delete(id);
 			this.#watch();
 		} catch (e) {
 			if (signal.aborted) return;

@@ -7,7 +7,7 @@ import { settings } from "./settings.svelte";
 import { ended, type Entry, type Job } from "./types";
 
 const maxEntries = 2000; // as many as the server keeps
-const minRest = 1000, maxRest = 15_000;
+const rest = 500; // between two reads of a job that changes all the time
 
 export class JobView {
 	job = $state.raw<Job>();
@@ -19,7 +19,7 @@ export class JobView {
 	#abort = new AbortController();
 	#reading = false;
 	#stale = false;
-	#following = false; // the log
+	#readingLog = false;
 	#after = 0;
 	#unfollow = () => {};
 	#unlisten = () => {};
@@ -43,7 +43,7 @@ export class JobView {
 		// The watch forgets a job that has ended, but it may be retried; and the watch may be out of reach.
 		const timer = setInterval(() => {
 			if (!settings.paused && !document.hidden && !this.gone) void this.refresh();
-		}, 10_000);
+		}, 5000);
 		return () => {
 			clearInterval(timer);
 			this.#abort.abort();
@@ -69,7 +69,7 @@ export class JobView {
 				if (problem.status === 404 && this.job) this.gone = true;
 				else this.problem = problem;
 			}
-		} while (this.#stale && (await this.#rest(minRest / 2)));
+		} while (this.#stale && (await this.#rest()));
 		this.#reading = false;
 	};
 
@@ -87,36 +87,33 @@ export class JobView {
 			this.#unfollow();
 			this.#unfollow = ended(job.state) ? () => {} : live.follow([job]);
 		}
-		if (!ended(job.state) || job.entries > this.#after) void this.followLog();
+		void this.readLog();
 	}
 
-	/** Reads the log, and what is added to it, until the job has ended. */
-	followLog = async (): Promise<void> => {
-		if (this.#following) return;
-		this.#following = true;
-		let rest = minRest;
-		for (let on = true; on; ) {
-			try {
-				const log = await api.getLog(this.id, this.#after, this.#after > 0 && !settings.paused, this.#abort.signal);
-				this.#after = log.after;
-				if (log.entries.length) this.entries = [...this.entries, ...log.entries].slice(-maxEntries);
+	/**
+	 * Reads what the log has more than was read. The watch tells when that is so: a request that waits for it would take one of
+	 * the six connections that a browser has for all its tabs.
+	 */
+	readLog = async (): Promise<void> => {
+		if (this.#readingLog) return;
+		this.#readingLog = true;
+		try {
+			while (this.#after < (this.job?.entries ?? 0)) {
+				const log = await api.getLog(this.id, this.#after, this.#abort.signal);
 				this.logProblem = undefined;
-				rest = minRest;
-				on = !log.ended && (!settings.paused || log.entries.length > 0);
-				// With nothing there yet the first answer came at once.
-				if (on && this.#after === 0) on = await this.#rest(minRest);
-			} catch (e) {
-				if (this.#abort.signal.aborted) return;
-				this.logProblem = e as api.Problem;
-				on = this.logProblem.status !== 404 && !settings.paused && (await this.#rest(rest));
-				rest = Math.min(2 * rest, maxRest);
+				if (log.entries.length === 0) break;
+				this.#after = log.after;
+				this.entries = [...this.entries, ...log.entries].slice(-maxEntries);
 			}
+		} catch (e) {
+			if (this.#abort.signal.aborted) return;
+			this.logProblem = e as api.Problem;
 		}
-		this.#following = false;
+		this.#readingLog = false;
 	};
 
 	/** Waits a moment. False: nobody looks any more. */
-	#rest(ms: number): Promise<boolean> {
-		return new Promise((resolve) => setTimeout(() => resolve(!this.#abort.signal.aborted), ms));
+	#rest(): Promise<boolean> {
+		return new Promise((resolve) => setTimeout(() => resolve(!this.#abort.signal.aborted), rest));
 	}
 }

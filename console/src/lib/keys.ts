@@ -51,8 +51,9 @@ export function keyHandler(help: () => void, pause: () => void): (event: Keyboar
 
 function focusFilter() {
 	const box = document.querySelector<HTMLInputElement>("[data-filter]");
-	if (box) box.select();
-	else router.go(href("jobs"));
+	if (box) return box.select();
+	addEventListener("hashchange", () => requestAnimationFrame(focusFilter), { once: true }); // once the list is there
+	router.go(href("jobs"));
 }
 
 const currentRow = () => document.activeElement?.closest("[data-row]");
