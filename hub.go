@@ -42,6 +42,7 @@ type hub struct {
 	unread   map[ID]bool        // to be read
 	wake     chan struct{}      // holds one: there is something to do
 	begins   chan struct{}      // a place for each filter that begins
+	heard    chan struct{}      // closed once the changes of others are noted
 	stop     context.CancelFunc // of the loop
 }
 
@@ -69,9 +70,9 @@ func (h *hub) join(e *Engine, w *Watcher) {
 	}
 	if len(h.watchers) == 0 {
 		ctx, stop := context.WithCancel(context.Background())
-		h.stop = stop
+		h.stop, h.heard = stop, make(chan struct{})
 		e.bus.audience.Add(1)
-		go h.loop(ctx)
+		go h.loop(ctx, h.heard)
 	}
 	h.watchers[w] = true
 }
@@ -214,7 +215,7 @@ func (h *hub) match(w *Watcher, name string, q Query, since time.Time, seen []Se
 		h.follow(w, s, name)
 		ids[i] = s.ID
 	}
-	go h.begin(w, name, f, since, ids)
+	go h.begin(beginning{w, name, f, ids, h.e.endedSince(since), h.heard})
 	return nil
 }
 
@@ -235,8 +236,35 @@ func (h *hub) unmatch(w *Watcher, name string) {
 	}
 }
 
-// begin tells a watcher what matches its filter now.
-func (h *hub) begin(w *Watcher, name string, f *filter, since time.Time, seen []ID) {
+// endedSince is from when on to look for ended jobs at the begin of a filter: a zero time for none. Where changes of
+// others are noted only once somebody watches, those are looked for that end before this has begun.
+func (e *Engine) endedSince(since time.Time) time.Time {
+	switch _, feeds := e.store.(Feed); {
+	case !since.IsZero():
+		return since.Add(-sinceMargin)
+	case feeds:
+		return e.Now().Add(-time.Second)
+	}
+	return since
+}
+
+// beginning is a filter of a watcher that begins.
+type beginning struct {
+	w     *Watcher
+	name  string
+	f     *filter
+	seen  []ID
+	since time.Time
+	heard <-chan struct{}
+}
+
+// begin tells a watcher what matches its filter now, once nothing that changes from now on is missed.
+func (h *hub) begin(b beginning) {
+	w, name, f, since := b.w, b.name, b.f, b.since
+	select {
+	case <-b.heard:
+	case <-time.After(10 * time.Second): // it hears of nothing yet, and will begin all filters anew when it does
+	}
 	h.begins <- struct{}{} // a few at a time: each may look through many jobs
 	defer func() { <-h.begins }()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -251,12 +279,12 @@ func (h *hub) begin(w *Watcher, name string, f *filter, since time.Time, seen []
 			alive = append(alive, s)
 		}
 	}
-	err := h.readAll(ctx, seen)
+	err := h.readAll(ctx, b.seen)
 	if err == nil {
 		err = h.list(ctx, w, name, f, alive, time.Time{})
 	}
 	if err == nil && !since.IsZero() {
-		err = h.list(ctx, w, name, f, ended, since.Add(-sinceMargin))
+		err = h.list(ctx, w, name, f, ended, since)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -308,11 +336,13 @@ func (h *hub) list(ctx context.Context, w *Watcher, name string, f *filter, stat
 }
 
 // loop reads for the watchers, until nobody watches.
-func (h *hub) loop(ctx context.Context) {
+func (h *hub) loop(ctx context.Context, heard chan struct{}) {
 	feed, _ := h.e.store.(Feed)
 	poll := h.e.config.Poll
 	if feed != nil {
 		poll = min(poll, feedPoll)
+	} else {
+		close(heard)
 	}
 	mark, swept := "", time.Now()
 	timer := time.NewTimer(0)
@@ -325,7 +355,12 @@ func (h *hub) loop(ctx context.Context) {
 		case <-timer.C:
 		}
 		if feed != nil {
-			mark = h.hear(ctx, feed, mark)
+			first := mark == ""
+			if mark = h.hear(ctx, feed, mark); first && mark != "" {
+				close(heard)
+				h.sweep()                                             // what has changed before
+				swept = time.Now().Add(2*time.Second - sweepFollowed) // and in transactions that were under way
+			}
 		}
 		if time.Since(swept) > sweepFollowed {
 			h.sweep()
@@ -383,7 +418,7 @@ func (h *hub) beginAll() {
 	defer h.mu.Unlock()
 	for _, f := range h.filters {
 		for w, name := range f.watchers {
-			go h.begin(w, name, f, h.e.Now().Add(-2*time.Minute), nil)
+			go h.begin(beginning{w, name, f, nil, h.e.Now().Add(-2 * time.Minute), h.heard})
 		}
 	}
 }
