@@ -210,3 +210,16 @@ func TestWhy(t *testing.T) {
 	is(ready, "[ended]")
 	_, _ = q.Enqueue(t.Context(), errand.NewJob{Kind: "a", Options: []errand.Option{errand.Unique("k")}})
 }
+
+// A worker whose context ends before it has begun has shut down in good order.
+func TestRunEndsAtOnce(t *testing.T) {
+	q := errand.New(errand.Memory(nil), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := q.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if s, err := q.Sessions(t.Context()); err != nil || len(s) > 0 {
+		t.Errorf("it leaves %d sessions, %v", len(s), err)
+	}
+}

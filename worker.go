@@ -111,6 +111,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	w.state = workerStarting
 	w.mu.Unlock()
 	if err := w.beat(ctx); err != nil {
+		if ctx.Err() != nil { // it was to end before it had begun; the session may be stored all the same
+			return w.leave()
+		}
 		w.setState(workerOff)
 		return fmt.Errorf("start worker session: %w", err)
 	}
