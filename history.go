@@ -3,6 +3,7 @@ package errand
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -46,9 +47,25 @@ const (
 // FlowCounts are the counts of one span.
 type FlowCounts [5]int64
 
-// Flow returns the counts as the flow of a span.
-func (c *FlowCounts) Flow(at time.Time) Flow {
-	return Flow{at, c[FlowAdded], c[FlowStarted], c[FlowSucceeded], c[FlowFailed], c[FlowCancelled]}
+// FlowSums are the counts of spans, by the Unix seconds of their begin: for stores to gather a history in.
+type FlowSums map[int64]*FlowCounts
+
+// Add adds to one count of a span.
+func (s FlowSums) Add(span int64, what int, n int64) {
+	if s[span] == nil {
+		s[span] = &FlowCounts{}
+	}
+	s[span][what] += n
+}
+
+// Flows returns the spans, the oldest first.
+func (s FlowSums) Flows() []Flow {
+	var out []Flow
+	for _, at := range slices.Sorted(maps.Keys(s)) {
+		c := s[at]
+		out = append(out, Flow{time.Unix(at, 0).UTC(), c[FlowAdded], c[FlowStarted], c[FlowSucceeded], c[FlowFailed], c[FlowCancelled]})
+	}
+	return out
 }
 
 // FlowOf returns what a move from one state to another counts as; "" stands for a job that was not there. It is false if it does not count.
@@ -141,7 +158,7 @@ func (m *memory) History(ctx context.Context, q HistoryQuery) ([]Flow, error) {
 	step := int64(q.Step / time.Second)
 	since := q.Since.Unix()
 	since -= since % step
-	sums := map[int64]*FlowCounts{}
+	sums := FlowSums{}
 	for at, span := range m.history.spans {
 		if at < since {
 			continue
@@ -150,20 +167,10 @@ func (m *memory) History(ctx context.Context, q HistoryQuery) ([]Flow, error) {
 			if q.Queue != "" && q.Queue != l.queue || q.Kind != "" && q.Kind != l.kind {
 				continue
 			}
-			sum := sums[at-at%step]
-			if sum == nil {
-				sum = &FlowCounts{}
-				sums[at-at%step] = sum
-			}
-			for i := range counts {
-				sum[i] += counts[i]
+			for what, n := range counts {
+				sums.Add(at-at%step, what, n)
 			}
 		}
 	}
-	var out []Flow
-	for at, sum := range sums {
-		out = append(out, sum.Flow(time.Unix(at, 0).UTC()))
-	}
-	slices.SortFunc(out, func(a, b Flow) int { return a.Time.Compare(b.Time) })
-	return out, nil
+	return sums.Flows(), nil
 }

@@ -24,7 +24,7 @@ const (
 	selectHistory = `
 		select extract(epoch from at)::bigint / $2 * $2, what, sum(n)::bigint from errand.history
 		where at >= to_timestamp($1::bigint / $2 * $2) and ($3 = '' or queue = $3) and ($4 = '' or kind = $4)
-		group by 1, 2 order by 1`
+		group by 1, 2`
 )
 
 // foldHistory merges old spans now and then, and drops the oldest.
@@ -42,39 +42,26 @@ func (s *Store) foldHistory(ctx context.Context, tx pgx.Tx) error {
 
 // History implements [errand.Store].
 func (s *Store) History(ctx context.Context, q errand.HistoryQuery) ([]errand.Flow, error) {
-	var out []errand.Flow
+	var sums errand.FlowSums
 	err := s.do(ctx, s.general, func(ctx context.Context, c *pgxpool.Conn) error {
-		out = nil
+		sums = errand.FlowSums{}
 		rows, err := c.Query(ctx, s.sql(selectHistory), q.Since.Unix(), int64(q.Step/time.Second), q.Queue, q.Kind)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
-		var counts errand.FlowCounts
-		at := int64(-1)
-		end := func() {
-			if at >= 0 {
-				out = append(out, counts.Flow(time.Unix(at, 0).UTC()))
-			}
-			counts = errand.FlowCounts{}
-		}
 		for rows.Next() {
 			r := reader{row: rows.RawValues()}
 			span, what, n := r.int64(), r.int16(), r.int64()
 			if r.err != nil {
 				return r.err
 			}
-			if span != at {
-				end()
-				at = span
-			}
-			counts[what] = n
+			sums.Add(span, int(what), n)
 		}
-		end()
 		return rows.Err()
 	})
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	return sums.Flows(), nil
 }

@@ -20,7 +20,6 @@ import (
 // The limits of a connection that watches.
 const (
 	maxFrame      = 1 << 20          // bytes of one message of the client
-	maxSubs       = 100              // filters of one connection
 	unackedBytes  = 256 << 10        // sent to a client before it must show that it reads
 	pongTime      = 30 * time.Second // in which it must, see Server.patience
 	livePingEvery = 20 * time.Second // of connections on which nothing happens

@@ -50,34 +50,18 @@ func (t *tx) foldHistory() error {
 
 // History implements [errand.Store].
 func (s *Store) History(ctx context.Context, q errand.HistoryQuery) ([]errand.Flow, error) {
-	var out []errand.Flow
-	step := int64(q.Step / time.Second)
+	sums := errand.FlowSums{}
 	err := s.read(ctx, func(ctx context.Context, c *conn) error {
-		var counts errand.FlowCounts
-		at := int64(-1)
-		end := func() {
-			if at >= 0 {
-				out = append(out, counts.Flow(time.Unix(at, 0).UTC()))
-			}
-			counts = errand.FlowCounts{}
-		}
-		err := c.query(ctx, `select at - at % ?2 as span, what, sum(n) from errand_history
-			where at >= ?1 - ?1 % ?2 and (?3 = '' or queue = ?3) and (?4 = '' or kind = ?4) group by 1, 2 order by 1`,
+		return c.query(ctx, `select at - at % ?2 as span, what, sum(n) from errand_history
+			where at >= ?1 - ?1 % ?2 and (?3 = '' or queue = ?3) and (?4 = '' or kind = ?4) group by 1, 2`,
 			func(row []driver.Value) error {
 				r := reader{row: row}
-				span, what := r.int(), r.int()
-				if span != at {
-					end()
-					at = span
-				}
-				counts[what] = r.int()
+				sums.Add(r.int(), int(r.int()), r.int())
 				return r.err
-			}, q.Since.Unix(), step, q.Queue, q.Kind)
-		end()
-		return err
+			}, q.Since.Unix(), int64(q.Step/time.Second), q.Queue, q.Kind)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	return sums.Flows(), nil
 }
