@@ -14,35 +14,8 @@ import (
 )
 
 func queuesCommand() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{
-		Use:     "queues",
-		Short:   "List the queues",
-		Example: "  errand queues\n  errand queues -o json",
-		Args:    wants(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			var out server.Queues
-			if err := c.do(cmd.Context(), http.MethodGet, "/queues", nil, nil, &out); err != nil {
-				return err
-			}
-			p := printer{cmd.OutOrStdout(), format}
-			switch {
-			case format == "json":
-				return p.json(out, "  ")
-			case format == "table" && len(out.Queues) == 0:
-				c.say("there are no queues yet: a queue comes with its first job")
-				return nil
-			}
-			return p.print(out.Queues, func() *table { return queuesTable(out.Queues) })
-		},
-	}
-	clientFlags(cmd)
-	addFormat(cmd, &format, "table", "json", "jsonl")
-	return cmd
+	return overviewCommand("queues", "List the queues", "there are no queues yet: a queue comes with its first job",
+		func(q *server.Queues) []server.QueueInfo { return q.Queues }, queuesTable)
 }
 
 func queuesTable(queues []server.QueueInfo) *table {

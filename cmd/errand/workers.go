@@ -10,36 +10,43 @@ import (
 	"github.com/errandhq/errand/server"
 )
 
-func workersCommand() *cobra.Command {
+// overviewCommand lists all there is of something: what a GET of its path answers.
+func overviewCommand[Answer, Item any](name, short, none string, items func(*Answer) []Item, show func([]Item) *table) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use:     "workers",
-		Short:   "List the worker sessions, the newest first",
-		Example: "  errand workers\n  errand workers -o json",
+		Use:     name,
+		Short:   short,
+		Example: "  errand " + name + "\n  errand " + name + " -o json",
 		Args:    wants(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newClient(cmd)
 			if err != nil {
 				return err
 			}
-			var out server.Workers
-			if err := c.do(cmd.Context(), http.MethodGet, "/workers", nil, nil, &out); err != nil {
+			var out Answer
+			if err := c.do(cmd.Context(), http.MethodGet, "/"+name, nil, nil, &out); err != nil {
 				return err
 			}
-			p := printer{cmd.OutOrStdout(), format}
+			p, all := printer{cmd.OutOrStdout(), format}, items(&out)
 			switch {
 			case format == "json":
 				return p.json(out, "  ")
-			case format == "table" && len(out.Workers) == 0:
-				c.say("no worker has run of late: start one with errand worker or errand serve")
+			case format == "table" && len(all) == 0:
+				c.say("%s", none)
 				return nil
 			}
-			return p.print(out.Workers, func() *table { return workersTable(out.Workers) })
+			return p.print(all, func() *table { return show(all) })
 		},
 	}
 	clientFlags(cmd)
 	addFormat(cmd, &format, "table", "json", "jsonl")
 	return cmd
+}
+
+func workersCommand() *cobra.Command {
+	return overviewCommand("workers", "List the worker sessions, the newest first",
+		"no worker has run of late: start one with errand worker or errand serve",
+		func(w *server.Workers) []server.Session { return w.Workers }, workersTable)
 }
 
 func workersTable(workers []server.Session) *table {
@@ -67,40 +74,16 @@ func workersTable(workers []server.Session) *table {
 }
 
 func kindsCommand() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{
-		Use:     "kinds",
-		Short:   "List the kinds of jobs that workers handle",
-		Example: "  errand kinds\n  errand kinds -o json",
-		Args:    wants(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			var out server.Kinds
-			if err := c.do(cmd.Context(), http.MethodGet, "/kinds", nil, nil, &out); err != nil {
-				return err
-			}
-			p := printer{cmd.OutOrStdout(), format}
-			switch {
-			case format == "json":
-				return p.json(out, "  ")
-			case format == "table" && len(out.Kinds) == 0:
-				c.say("no worker handles any kind: define a [command.NAME] in the server's settings, see errand serve --help")
-				return nil
-			}
-			return p.print(out.Kinds, func() *table {
-				t := &table{}
-				t.head("kind", "workers")
-				for _, k := range out.Kinds {
-					t.row(k.Name, fmt.Sprint(k.Workers))
-				}
-				return t
-			})
-		},
+	return overviewCommand("kinds", "List the kinds of jobs that workers handle",
+		"no worker handles any kind: define a [command.NAME] in the server's settings, see errand serve --help",
+		func(k *server.Kinds) []server.Kind { return k.Kinds }, kindsTable)
+}
+
+func kindsTable(kinds []server.Kind) *table {
+	t := &table{}
+	t.head("kind", "workers")
+	for _, k := range kinds {
+		t.row(k.Name, fmt.Sprint(k.Workers))
 	}
-	clientFlags(cmd)
-	addFormat(cmd, &format, "table", "json", "jsonl")
-	return cmd
+	return t
 }
