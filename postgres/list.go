@@ -87,7 +87,7 @@ const (
 	// fewReady is how many ready jobs are sorted to list them, rather than looked for among all jobs.
 	fewReady = 10_000
 	// scanned is how many jobs of a line are looked through for one page.
-	scanned = 10_000
+	scanned = 5_000
 )
 
 const selectFewReady = `select count(*) < $1 from (select 1 from errand.ready limit $1) r`

@@ -188,7 +188,8 @@ type swap struct {
 	changes []errand.Change
 	out     []errand.Swapped
 
-	now    time.Time
+	now     time.Time
+	watched bool
 	rows   map[errand.ID]*row // the jobs as they are stored, locked
 	holder map[string]*row    // of unique keys
 	free   []int64            // seqs of the jobs that no longer hold their key
@@ -245,8 +246,7 @@ const (
 		select count(*), nullif(src, ''), nullif(dst, ''), queue, kind from unnest($1::text[], $2::text[], $3::text[], $4::text[]) x (src, dst, queue, kind) group by 2, 3, 4, 5`
 
 	insertChanges = `insert into errand.changes (queue, kind, state, ids)
-		select queue, kind, nullif(state, ''), array_agg(id) from unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) x (queue, kind, state, id)
-		where ` + isWatched + ` group by 1, 2, 3`
+		select queue, kind, nullif(state, ''), array_agg(id) from unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) x (queue, kind, state, id) group by 1, 2, 3`
 
 	insertRuns = `insert into errand.runs (session, minute, chunk)
 		select distinct x.session, date_trunc('minute', clock_timestamp()), x.seq >> 10 from unnest($1::uuid[], $2::bigint[]) x (session, seq) on conflict do nothing`
@@ -314,7 +314,7 @@ func (w *swap) lock(ctx context.Context) error {
 		}
 	}
 	b := &pgx.Batch{}
-	b.Queue("select clock_timestamp()").QueryRow(func(row pgx.Row) error { return row.Scan(&w.now) })
+	b.Queue(w.s.sql("select clock_timestamp(), " + isWatched)).QueryRow(func(row pgx.Row) error { return row.Scan(&w.now, &w.watched) })
 	if len(ready) > 0 {
 		b.Queue(w.s.sql(lockReady), sorted(ready))
 	}
@@ -510,7 +510,9 @@ func (w *swap) note(changes []decided) {
 	}
 	w.queueLines(deleteReady, &left)
 	w.queueLines(insertReady, &w.joined)
-	w.batch.Queue(w.s.sql(insertChanges), changed.queues, changed.kinds, changed.states, changed.ids)
+	if w.watched {
+		w.batch.Queue(w.s.sql(insertChanges), changed.queues, changed.kinds, changed.states, changed.ids)
+	}
 	if len(src) > 0 {
 		w.batch.Queue(w.s.sql(insertMoves), src, dst, queues, kinds)
 	}

@@ -113,7 +113,7 @@ const (
 	// fewReady is how many ready jobs are sorted to list them, rather than looked for among all jobs.
 	fewReady = 10_000
 	// scanned is how many jobs of a line are looked through for one page.
-	scanned = 10_000
+	scanned = 5_000
 )
 
 // listing writes the statements of a page.

@@ -7,7 +7,7 @@ import { merge, mergeRows, Newcomers } from "./rows";
 import { ended, type Job } from "./types";
 
 const pageSize = 50;
-const searches = 5; // answers with few jobs before the person is asked whether to go on
+const searches = 10; // answers with few jobs before the person is asked whether to go on
 const manyNew = 1000;
 
 export class JobList {
