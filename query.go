@@ -189,6 +189,26 @@ func parseAge(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// formatAge writes a duration as parseAge reads it: 1d12h, 10m.
+func formatAge(d time.Duration) string {
+	d = d.Round(time.Second)
+	days, rest := d/(24*time.Hour), d%(24*time.Hour)
+	text := rest.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	switch {
+	case days == 0:
+		return text
+	case rest == 0:
+		return fmt.Sprintf("%dd", days)
+	}
+	return fmt.Sprintf("%dd%s", days, text)
+}
+
 // readValues reads values with commas between them.
 func readValues(text string) (values []string, rest string, err error) {
 	for {
@@ -270,13 +290,13 @@ func (q *Query) text(now time.Time) string {
 		terms = append(terms, term+"="+quote(m.Value))
 	}
 	if !q.CreatedBefore.IsZero() {
-		terms = append(terms, "age>"+now.Sub(q.CreatedBefore).Round(time.Second).String())
+		terms = append(terms, "age>"+formatAge(now.Sub(q.CreatedBefore)))
 	}
 	if !q.CreatedAfter.IsZero() {
-		terms = append(terms, "age<"+now.Sub(q.CreatedAfter).Round(time.Second).String())
+		terms = append(terms, "age<"+formatAge(now.Sub(q.CreatedAfter)))
 	}
 	if !q.EndedAfter.IsZero() {
-		terms = append(terms, "ended<"+now.Sub(q.EndedAfter).Round(time.Second).String())
+		terms = append(terms, "ended<"+formatAge(now.Sub(q.EndedAfter)))
 	}
 	return strings.Join(terms, " ")
 }

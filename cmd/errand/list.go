@@ -123,6 +123,7 @@ func (f *listFlags) query() (url.Values, error) {
 	return q, nil
 }
 
+// list goes on where the server has looked long enough for one answer, until there are as many as asked for.
 func (f *listFlags) list(cmd *cobra.Command, c *client, q url.Values, p printer) error {
 	var all []server.Job
 	for {
@@ -137,14 +138,13 @@ func (f *listFlags) list(cmd *cobra.Command, c *client, q url.Values, p printer)
 		} else {
 			all = append(all, page.Jobs...)
 		}
-		if len(page.Jobs) == 0 && page.Next != "" && len(all) == 0 { // nothing among those looked through so far
-			q.Set("cursor", page.Next)
-			continue
-		}
-		if page.Next == "" || !f.all {
+		if page.Next == "" || !f.all && len(all) >= f.limit {
 			return printPage(cmd, p, server.Page{Jobs: all, Next: page.Next}, f.all)
 		}
 		q.Set("cursor", page.Next)
+		if !f.all {
+			q.Set("limit", strconv.Itoa(f.limit-len(all)))
+		}
 	}
 }
 
