@@ -55,6 +55,17 @@
 // Pause and shutdown cost no attempt. Cancel is cooperative; terminate ends the job at once
 // and disowns the run, whose later writes are refused.
 //
+// # Schedules
+//
+// [Engine.Schedule] has jobs made again and again: by a cron expression (package cron), at an interval, or when a worker starts.
+//
+//	e.Schedule(ctx, "digest", "0 7 * * MON-FRI", Digest.New(args), &errand.Plan{Zone: "Europe/Berlin"})
+//
+// A [Schedule] is kept in the store, and fired by whichever process is there, once for each nominal time however many there are. Its [Plan] says
+// what to do when the last job has not ended ([Overlap]) and about times at which no process was there ([Misfire]). [Job.Nominal] tells a
+// handler which time its job is for. [Engine.PauseSchedule], [Engine.ResumeSchedule], [Engine.RunSchedule], [Engine.Backfill],
+// [Engine.EditSchedule] and [Engine.DeleteSchedule] control it, [Engine.Schedules] and [Engine.FiringsOf] look.
+//
 // # Control
 //
 // [Engine.Pause], [Engine.Resume], [Engine.Cancel], [Engine.Terminate], [Engine.Retry] and

@@ -42,6 +42,8 @@ type Config struct {
 	Retry RetryPolicy
 	// Retention says how long ended jobs are kept.
 	Retention Retention
+	// Specs are specs of schedules by a name: "cron.NAME" stands for the one of NAME wherever a spec is asked for, see [Plan].
+	Specs map[string]string
 	// Wraps are put around every handler, the first outermost.
 	Wraps []func(Handler) Handler
 	// Observer is told what happens. Default: nobody.
@@ -67,6 +69,8 @@ type Observer interface {
 	Transition(Event)
 	// Call is called after every call of the store, with the number of jobs in it.
 	Call(method string, jobs int, took time.Duration, err error)
+	// Fired is called for what a schedule did at a nominal time, in this process; At is when, and so tells how late.
+	Fired(Firing)
 	// Refused is called when a write of a run was refused because its lease is lost.
 	Refused(Lease)
 }
@@ -312,6 +316,9 @@ func (e *Engine) Get(ctx context.Context, id ID) (*Job, error) {
 	}
 	return &jobs[0], nil
 }
+
+// Jobs returns those of the jobs that are there, in the order of ids.
+func (e *Engine) Jobs(ctx context.Context, ids []ID) ([]Job, error) { return e.store.Get(ctx, ids) }
 
 // List returns one page of the jobs that match, the newest first.
 func (e *Engine) List(ctx context.Context, q Query) (Page, error) { return e.store.List(ctx, q) }

@@ -38,14 +38,14 @@ func start(t *testing.T, store errand.Store, config errand.Config, setup func(*e
 	return e
 }
 
-// TestDependencies keeps the library small: it imports the standard library and google/uuid.
+// TestDependencies keeps the library small: it imports the standard library, its own expressions and google/uuid.
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range strings.Fields(string(out)) {
-		if p != "github.com/errandhq/errand" && p != "github.com/google/uuid" {
+		if p != "github.com/errandhq/errand" && p != "github.com/errandhq/errand/cron" && p != "github.com/google/uuid" {
 			t.Errorf("the root package depends on %s", p)
 		}
 	}
@@ -457,6 +457,8 @@ func (o *recorder) Call(method string, _ int, _ time.Duration, _ error) {
 	}
 	o.calls[method]++
 }
+
+func (o *recorder) Fired(errand.Firing) {}
 
 func (o *recorder) Refused(errand.Lease) {}
 

@@ -98,11 +98,8 @@ func (e *Engine) build(j *Job, n *NewJob) error {
 		o(j)
 	}
 	j.Due = timestamp(j.Due)
-	if j.Due.Before(now) {
-		j.Due = now
-	}
 	j.Blocked = len(j.After)
-	j.enter(now)
+	j.begin(now)
 	return j.validate()
 }
 

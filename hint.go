@@ -17,7 +17,7 @@ type Hint struct {
 	Asked   []ID     // running jobs of which somebody asked something, or that are no longer their worker's
 	Ended   []ID     // jobs that have ended
 	Many    bool     // more jobs have ended than Ended names
-	Control bool     // queues were paused or resumed, or sessions told to drain
+	Control bool     // queues were paused or resumed, sessions told to drain, or schedules changed
 	Lost    bool     // hints were lost: there may be news of every kind
 }
 
@@ -43,6 +43,7 @@ func (e *Engine) hinted(h Hint) {
 	}
 	if h.Lost || h.Control {
 		w.lookAtPauses()
+		w.lookAtSchedules()
 	}
 	if h.Lost || h.Control || w.runsAny(h.Asked) {
 		select {

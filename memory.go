@@ -32,6 +32,7 @@ func Memory(opts *MemoryOptions) Store {
 		marked:   map[*record]bool{},
 		sessions: map[uuid.UUID]Session{},
 		pauses:   map[string]QueuePause{},
+		plans:    map[string]*planned{},
 	}
 	if opts != nil && opts.Keep != 0 {
 		m.keep = opts.Keep
@@ -55,6 +56,8 @@ type memory struct {
 	sessions map[uuid.UUID]Session
 	pauses   map[string]QueuePause
 	history  history
+	plans    map[string]*planned // schedules
+	wakes    wakes               // of these
 }
 
 type laneKey struct{ queue, kind string }

@@ -108,6 +108,20 @@ type Store interface {
 	// none were. It may lag by some seconds.
 	History(ctx context.Context, q HistoryQuery) ([]Flow, error)
 
+	// SwapSchedules writes schedules: each only if the stored version is still ScheduleChange.Was, and all of them together or none. With each it inserts the
+	// jobs, as Insert does, and keeps the firings, of which it keeps the newest [MaxFirings] of a schedule. One call names a schedule at most once. A
+	// store may answer Stale, too, for a schedule that another call is writing at the same time.
+	SwapSchedules(ctx context.Context, changes []ScheduleChange) ([]Swapped, error)
+
+	// Schedules returns up to Limit schedules, sorted by name (byte by byte).
+	Schedules(ctx context.Context, q ScheduleQuery) ([]Schedule, error)
+
+	// DueSchedules returns up to limit schedules whose Wake has come by the store's clock, the earliest first.
+	DueSchedules(ctx context.Context, limit int) (DueSchedules, error)
+
+	// Firings returns up to limit firings of each of the schedules, each named once: by schedule, in the order of names, the newest first.
+	Firings(ctx context.Context, names []string, limit int) ([]Firing, error)
+
 	// Close releases what the store holds. Calls under way may fail.
 	Close() error
 }
@@ -138,6 +152,29 @@ const (
 	Stale                  // the job has another version by now, or is gone: nothing was written
 	Taken                  // another job holds the unique key that this change would take: nothing was written
 )
+
+// ScheduleChange is one schedule as it should become, beside what it was.
+type ScheduleChange struct {
+	Schedule Schedule // with Version one above Was
+	Was      int64    // the version that was read; 0: it was not there
+	Jobs     []Job    // to insert
+	Firings  []Firing // to keep
+	Delete   bool     // remove the schedule instead, and all its firings
+}
+
+// ScheduleQuery selects schedules.
+type ScheduleQuery struct {
+	Names []string // these, each named once; nil: all
+	After string   // those whose names come after this one
+	Limit int      // 1 to MaxPage; 0 means 100; with Names it does not matter
+}
+
+// DueSchedules are the schedules to be looked at.
+type DueSchedules struct {
+	Schedules []Schedule
+	Now       time.Time // the store's clock
+	Next      time.Time // if there are none: the earliest Wake of all; zero if there is none
+}
 
 // Claim asks for work.
 type Claim struct {

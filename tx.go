@@ -61,6 +61,14 @@ func (f failing) Sessions(context.Context) ([]Session, error)              { ret
 func (f failing) Prune(context.Context, int) (int, error)                  { return 0, f.err }
 func (f failing) Stats(context.Context) ([]Count, error)                   { return nil, f.err }
 func (f failing) History(context.Context, HistoryQuery) ([]Flow, error)    { return nil, f.err }
+func (f failing) SwapSchedules(context.Context, []ScheduleChange) ([]Swapped, error) {
+	return nil, f.err
+}
+func (f failing) Schedules(context.Context, ScheduleQuery) ([]Schedule, error) { return nil, f.err }
+func (f failing) DueSchedules(context.Context, int) (DueSchedules, error) {
+	return DueSchedules{}, f.err
+}
+func (f failing) Firings(context.Context, []string, int) ([]Firing, error) { return nil, f.err }
 func (f failing) Close() error                                             { return f.err }
 
 // errInTx is what a store's view answers to all but what it can.

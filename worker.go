@@ -40,6 +40,8 @@ type worker struct {
 	paused     atomic.Pointer[map[string]bool] // the queues that are
 	wakePauses chan struct{}                   // holds one: look again
 
+	wakeSchedules chan struct{} // holds one: look which are due
+
 	mu      sync.Mutex
 	state   workerState
 	runs    map[ID]*Run
@@ -86,10 +88,12 @@ func newWorker(e *Engine) *worker {
 		wakeBeat:  make(chan struct{}, 1),
 
 		wakePauses: make(chan struct{}, 1),
-		runs:       map[ID]*Run{},
-		perKind:    map[string]int{},
-		late:       map[ID]*Run{},
-		locals:     map[ID]localFunc{},
+
+		wakeSchedules: make(chan struct{}, 1),
+		runs:          map[ID]*Run{},
+		perKind:       map[string]int{},
+		late:          map[ID]*Run{},
+		locals:        map[ID]localFunc{},
 	}
 	w.writer.init(w)
 	return w
@@ -134,6 +138,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		defer close(fetching)
 		w.fetchLoop(ctx)
 	})
+	wg.Go(func() { w.scheduleLoop(ctx) })
 	wg.Go(func() { w.beatLoop(loops) })
 	wg.Go(func() { w.careLoop(loops) })
 	wg.Go(func() { w.writer.loop(loops) })

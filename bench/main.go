@@ -34,6 +34,7 @@ type settings struct {
 	list                        bool
 	pressure                    time.Duration
 	rate                        int
+	schedules                   int
 }
 
 func main() {
@@ -55,6 +56,8 @@ func bench(ctx context.Context, s settings) (err error) {
 	case s.list:
 		listNames(s, chosen)
 		return nil
+	case s.schedules > 0:
+		return tick(ctx, os.Stdout, s, schedulers(s, chosen))
 	case s.pressure > 0:
 		return press(ctx, os.Stdout, s, chosen)
 	}
@@ -82,6 +85,7 @@ func parseFlags() (s settings) {
 	flag.BoolVar(&s.list, "list", false, "list rows and systems")
 	flag.DurationVar(&s.pressure, "pressure", 0, "instead of the table: this long at an even -rate beside an open transaction, for each system that can")
 	flag.IntVar(&s.rate, "rate", 800, "jobs a second under -pressure")
+	flag.IntVar(&s.schedules, "schedules", 0, "instead of the table: so many schedules of every minute, in errand, robfig/cron and gocron")
 	verbose := flag.Bool("v", false, "let the peers log to standard error")
 	flag.Parse()
 	if *verbose {

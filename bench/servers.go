@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -76,6 +78,19 @@ func (h *pgHome) url(dir string) (string, error) {
 		name := filepath.Base(dir)
 		return server.URL(name), server.CreateDatabase(name)
 	})
+}
+
+// pid is the process ID of the server.
+func (h *pgHome) pid() (int, error) {
+	server, err := h.start()
+	if err != nil {
+		return 0, err
+	}
+	raw, err := server.SQL("postgres", "select split_part(pg_read_file('postmaster.pid'), chr(10), 1)")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(raw))
 }
 
 // Clear drops the database, which PostgreSQL precedes by a checkpoint.

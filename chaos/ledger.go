@@ -92,6 +92,9 @@ func (l *ledger) Transition(e errand.Event) { l.put(noteOf(event, &e.Job)) }
 // Call implements [errand.Observer].
 func (l *ledger) Call(string, int, time.Duration, error) {}
 
+// Fired implements [errand.Observer].
+func (l *ledger) Fired(errand.Firing) {}
+
 // Refused implements [errand.Observer].
 func (l *ledger) Refused(x errand.Lease) {
 	l.put(note{What: refused, Job: x.ID, Token: x.Token})

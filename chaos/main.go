@@ -4,7 +4,7 @@
 // once, no late write of a lost worker is recorded, and so on (check.go).
 //
 // The tests run it for some seconds. "make chaos" runs it for ten minutes, "make chaos FOR=2m" for two. The choice of faults
-// follows from the seed; when they hit does not.
+// follows from the seed; when they hit does not. "make chaos ARGS='-schedules 200'" does schedules instead, see schedules.go.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 )
 
 func main() {
-	if code, ok := playPart(); ok {
+	if code, ok := play(); ok {
 		os.Exit(code)
 	}
 	o := options{say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) }}
@@ -35,13 +35,28 @@ func main() {
 	flag.DurationVar(&o.every, "every", time.Second, "mean time between two faults")
 	flag.BoolVar(&o.redis, "redis", true, "all processes use a Redis dispatcher in front of PostgreSQL")
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64(), "of the choice of faults")
+	schedules := flag.Int("schedules", 0, "instead: so many schedules of every second, fired by five processes on PostgreSQL and then by one on SQLite, all of which are killed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	var err error
+	if *schedules > 0 {
+		err = o.tick(ctx, *schedules)
+	} else {
+		err = run(ctx, o)
+	}
+	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+}
+
+// play plays the part of this process, if it has one.
+func play() (code int, ok bool) {
+	if code, ok := playTicker(); ok {
+		return code, ok
+	}
+	return playPart()
 }
 
 // options are the options of a run.
@@ -51,6 +66,22 @@ type options struct {
 	seed  uint64
 	redis bool
 	say   func(format string, args ...any)
+}
+
+// tick has schedules fired on both databases.
+func (o *options) tick(ctx context.Context, schedules int) error {
+	dir, err := os.MkdirTemp("", "errand-chaos-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	o.say("seed %d", o.seed)
+	for _, onPostgres := range []bool{true, false} {
+		if err := runTickers(ctx, dir, onPostgres, schedules, o.span, 2*o.every, o.seed, o.say); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run makes faults for a while, lets everything come to rest, and checks. When ctx ends, so do the faults.

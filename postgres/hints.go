@@ -26,7 +26,7 @@ var _ errand.Hinter = (*Store)(nil)
 //	r<queue>   the queue has work
 //	a<job>     something is asked of a running job
 //	e<job>     a job has ended; e alone: more have than are named
-//	c          queues were paused or resumed, or sessions told to drain
+//	c          queues were paused or resumed, sessions told to drain, or schedules changed
 //	t<nonce>   a listener tries whether it hears itself
 const (
 	hintGap  = 5 * time.Millisecond // between two notifications of one process
@@ -189,7 +189,7 @@ func (h *hints) swapped(changes []errand.Change, out []errand.Swapped) {
 	}
 }
 
-// controlled tells that queues were paused or resumed, or sessions told to drain.
+// controlled tells that queues were paused or resumed, sessions told to drain, or schedules changed so that they are due sooner.
 func (h *hints) controlled() {
 	if h.s.options.NoListen {
 		return

@@ -52,6 +52,15 @@ func TestHints(t *testing.T) {
 	if _, err := api.Wait(ctx, later.ID); err != nil {
 		t.Fatalf("a job scheduled soon by another process: %v", err)
 	}
+	s, err := api.Schedule(ctx, "tick", "@every 1s", noted.New(note{"tick"}), nil)
+	check(t, err)
+	for s.Made == 0 {
+		time.Sleep(50 * time.Millisecond)
+		if s, err = api.GetSchedule(ctx, "tick"); err != nil {
+			t.Fatalf("a schedule made by another process: %v", err)
+		}
+	}
+	check(t, api.DeleteSchedule(ctx, "tick"))
 	long, err := noted.Enqueue(ctx, api, note{"long"})
 	check(t, err)
 	<-started

@@ -27,6 +27,14 @@ const fill = `
 		returning *)
 	insert into errand.ready (gen, queue, kind, priority, due, seq) select 0, queue, kind, priority, due, seq from j where state = 'ready'`
 
+const fillSchedules = `
+	with s as (
+		insert into errand.schedules (name, version, wake, body)
+		select 's' || n, 1, clock_timestamp() + n * interval '1 second', json_build_object('spec', '@every 1h', 'reason', repeat('x', 500)) from generate_series(1, $1) n
+		returning name)
+	insert into errand.firings (schedule, slot, seq, nominal, at, outcome, missed)
+	select name, n, n, clock_timestamp(), clock_timestamp(), 'made', 0 from s, generate_series(1, 4) n`
+
 // The statements of the hot path go by an index, however many jobs there are in whatever state, and whether
 // the statistics are those of an empty table or fresh.
 func TestPlans(t *testing.T) {
@@ -47,24 +55,39 @@ func TestPlans(t *testing.T) {
 		updateRows: update, dropLinks: {ids, ids}, expireUsed: {ids}, removals[0]: {numbers}, removals[1]: {numbers},
 		selectChanged: {ids, numbers}, settleLinks: nil, selectAhead: {"default", texts, int16(0), now, int64(1), 10_000},
 		insertAny: arrays(allColumns, 1, func(int) *errand.Job { return &errand.Job{ID: id, Due: now, Args: []byte("1")} }),
+		selectDue: {500}, lockSchedules: {texts, numbers}, createSchedules: {texts, numbers, times, texts}, updateSchedules: {texts, numbers, times, texts},
+		deleteSchedules: {texts}, insertFirings: {texts, numbers, times, times, ids, texts, numbers, errand.MaxFirings},
 	}
+	reads := map[string][]any{selectSchedules: {"", 100}, selectNamed: {"", texts}, selectFirings: {texts, 1}} // through the general pool
 	c, err := s.work.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Release()
+	g, err := s.general.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Release()
 	check := func(when string) {
 		for text, args := range hot {
 			plan := explain(t, c, text, args)
 			// A volatile function can be no condition of an index: it would be asked of every row.
-			if bad := regexp.MustCompile(`(Seq|Bitmap Heap) Scan on (jobs|ready_\d|links|entries)|Filter:.*[<>]=? clock_timestamp`).FindString(plan); bad != "" {
+			if bad := regexp.MustCompile(`(Seq|Bitmap Heap) Scan on (jobs|ready_\d|links|entries|schedules|firings)|Filter:.*[<>]=? clock_timestamp`).FindString(plan); bad != "" {
 				t.Errorf("%s: %s in the plan of %s\n%s", when, bad, text, plan)
+			}
+		}
+		for text, args := range reads {
+			if plan := explain(t, g, text, args); strings.Contains(plan, "Seq Scan") {
+				t.Errorf("%s: the plan of %s\n%s", when, text, plan)
 			}
 		}
 	}
 	check("empty")
-	if _, err := c.Exec(t.Context(), fill, 40_000); err != nil {
-		t.Fatal(err)
+	for _, text := range []string{fill, fillSchedules} {
+		if _, err := c.Exec(t.Context(), text, 40_000); err != nil {
+			t.Fatal(err)
+		}
 	}
 	check("filled")
 	if _, err := c.Exec(t.Context(), "vacuum analyze"); err != nil {

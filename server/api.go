@@ -36,6 +36,8 @@ type Job struct {
 	Tags         []string          `json:"tags,omitempty"`
 	Metadata     map[string]string `json:"metadata,omitempty"`
 	Created      time.Time         `json:"created"`
+	Schedule     string            `json:"schedule,omitempty" doc:"The schedule that made it"`
+	Nominal      time.Time         `json:"nominal,omitzero" doc:"And the nominal time it was made for"`
 
 	State      errand.State     `json:"state" enum:"scheduled,waiting,ready,running,paused,succeeded,failed,cancelled"`
 	Version    int64            `json:"version" doc:"Grows by one with every change of the job"`
@@ -298,7 +300,7 @@ func FromJob(j *errand.Job) Job {
 		ID: j.ID, Kind: j.Kind, Queue: j.Queue, Args: j.Args, Priority: j.Priority,
 		MaxAttempts: j.MaxAttempts, MaxCrashes: j.MaxCrashes,
 		Timeout: Duration(j.Timeout), Retention: Duration(j.Retention),
-		After: j.After, Tags: j.Tags, Metadata: shown(j.Metadata), Created: j.Created,
+		After: j.After, Tags: j.Tags, Metadata: shown(j.Metadata), Created: j.Created, Schedule: j.Metadata[errand.MetaSchedule], Nominal: j.Nominal(),
 		State: j.State, Version: j.Version, Due: j.Due, Want: j.Want, Actor: j.Actor, Reason: j.Reason,
 		Attempt: j.Attempt, Crashes: j.Crashes, Blocked: j.Blocked,
 		Worker: j.Worker, Token: j.Token, Started: j.Started, Ended: j.Ended, Expires: j.Expires,

@@ -12,7 +12,7 @@ type Role string
 // The roles.
 const (
 	Viewer   Role = "viewer"   // see everything
-	Operator Role = "operator" // and enqueue, pause, resume, cancel, terminate and retry jobs
+	Operator Role = "operator" // and enqueue, pause, resume, cancel, terminate and retry jobs, and make and edit schedules
 	Admin    Role = "admin"    // and delete them
 )
 

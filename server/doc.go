@@ -4,7 +4,7 @@
 // route. The rules that hold for all of them:
 //
 //   - Every error is a problem by RFC 9457 ([Problem]), those of the router and panics too. It
-//     names the fields that are wrong, never their values, and nothing of the server's inside;
+//     names the fields that are wrong, never their values (but for what is wrong in a schedule's spec), and nothing of the server's inside;
 //     the log has that under the problem's request_id.
 //   - Args, results and checkpoints are passed on as the JSON they are: a big integer
 //     survives. Only the white space between tokens may change.
@@ -13,8 +13,8 @@
 //
 // # Who may do what
 //
-// A viewer may GET; an operator may also enqueue, pause, resume, cancel, terminate and retry;
-// an admin may also delete. The principal's name is the actor that is kept with the job.
+// A viewer may GET, and see a preview of a schedule; an operator may also enqueue, pause, resume, cancel, terminate and
+// retry, and make, edit and run schedules; an admin may also delete. The principal's name is the actor that is kept with the job.
 // Without any tokens and users configured everybody is admin.
 //
 // # Repeating a POST
@@ -25,6 +25,12 @@
 // crash. The same key with another body is refused (422). A key is known as long as its job
 // is: once that is deleted, or removed after its retention, the key creates a new one.
 // A request that met another job by its unique key created nothing, so its repeat may.
+//
+// # Editing a schedule
+//
+// PUT /schedules/{name} sets a whole plan. With the header If-Match, from the ETag of the schedule that was read, it answers 412 if
+// somebody has edited, paused or resumed it meanwhile; with If-None-Match: * it only makes a new one. A name may be anything
+// printable: in the path it is in percent-encoding, a slash as %2F (a proxy must pass that on as it is).
 //
 // # Waiting
 //

@@ -34,7 +34,7 @@ func (s *Server) tidySchemas() {
 	delete(schemas, "ErrorDetail")
 	for name, schema := range schemas {
 		switch name {
-		case "NewJob", "Batch", "Action", "Unique":
+		case "NewJob", "Batch", "Action", "Unique", "NewSchedule", "NewPreview", "NewBackfill":
 		default:
 			schema.AdditionalProperties = nil
 		}

@@ -92,6 +92,8 @@ func (s *Server) fail(ctx context.Context, err error) *Problem {
 		return problem(http.StatusUnprocessableEntity, withoutValues(err))
 	case errors.Is(err, errand.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, err.Error())
+	case errors.Is(err, errand.ErrNoSchedule):
+		return problem(http.StatusNotFound, "no schedule has this name")
 	case errors.Is(err, errand.ErrNotFound):
 		return problem(http.StatusNotFound, "no job has this id; it may have been deleted, or removed after its retention")
 	case errors.As(err, &state):
@@ -116,7 +118,7 @@ var quoted = regexp.MustCompile(` ?"(?:[^"\\]|\\.)*"`)
 
 // withoutValues is the text of an [errand.ErrInvalid] without the values that it quotes.
 func withoutValues(err error) string {
-	text := quoted.ReplaceAllString(err.Error(), "")
+	text := strings.TrimPrefix(quoted.ReplaceAllString(err.Error(), ""), "schedule: ")
 	return strings.TrimPrefix(text, errand.ErrInvalid.Error()+" ")
 }
 

@@ -42,6 +42,12 @@ var policy = map[string]Role{
 	"GET " + Prefix + "/workers":         Viewer,
 	"GET " + Prefix + "/kinds":           Viewer,
 
+	"GET " + Prefix + "/schedules":                Viewer,
+	"GET " + Prefix + "/schedules/{name}":         Viewer,
+	"GET " + Prefix + "/schedules/{name}/firings": Viewer,
+	"GET " + Prefix + "/specs":                    Viewer,
+	"POST " + Prefix + "/schedules/preview":       Viewer, // it changes nothing
+
 	"POST " + Prefix + "/jobs":                Operator,
 	"POST " + Prefix + "/jobs/batch":          Operator,
 	"POST " + Prefix + "/jobs/{id}/pause":     Operator,
@@ -56,7 +62,14 @@ var policy = map[string]Role{
 	"POST " + Prefix + "/workers/{id}/drain":    Operator,
 	"POST " + Prefix + "/workers/{id}/undrain":  Operator,
 
-	"DELETE " + Prefix + "/jobs/{id}": Admin,
+	"PUT " + Prefix + "/schedules/{name}":           Operator,
+	"POST " + Prefix + "/schedules/{name}/pause":    Operator,
+	"POST " + Prefix + "/schedules/{name}/resume":   Operator,
+	"POST " + Prefix + "/schedules/{name}/run":      Operator,
+	"POST " + Prefix + "/schedules/{name}/backfill": Operator,
+
+	"DELETE " + Prefix + "/jobs/{id}":        Admin,
+	"DELETE " + Prefix + "/schedules/{name}": Admin,
 }
 
 // routes is the mux, with authorization around every handler that is registered.
@@ -103,7 +116,7 @@ func (s *Server) authorize(r *http.Request, pattern string) (*http.Request, *Pro
 	if ranks[who.role] < ranks[need] {
 		return r, problem(http.StatusForbidden, "this needs the role "+string(need)+"; yours is "+string(who.role))
 	}
-	if s.config.ReadOnly && !safe(r.Method) {
+	if s.config.ReadOnly && !safe(r.Method) && need != Viewer {
 		return r, problem(http.StatusForbidden, "this server is read-only")
 	}
 	ctx := context.WithValue(r.Context(), principalKey{}, who)
@@ -123,7 +136,7 @@ func principalOf(ctx context.Context) principal {
 // but there is one format.
 func checkBody(r *http.Request) *Problem {
 	r.Header.Del("Accept")
-	if r.ContentLength == 0 || r.Method != http.MethodPost {
+	if r.ContentLength == 0 || r.Method != http.MethodPost && r.Method != http.MethodPut {
 		return nil
 	}
 	ct := r.Header.Get("Content-Type")
@@ -164,6 +177,7 @@ func (s *Server) register() {
 	s.registerReads()
 	s.registerQueues()
 	s.registerBulk()
+	s.registerSchedules()
 	s.registerConsole()
 	s.registerWatch()
 	s.routes.HandleFunc("GET "+Prefix+"/watch", s.live)
@@ -215,7 +229,7 @@ func (s *Server) schema(t reflect.Type) *huma.Schema {
 // takes describes the body of an operation, which reads it by readBody: huma would decode it
 // twice, once into maps, and lose what is not a number in Go.
 func takes[T any](s *Server, path string, required bool) {
-	s.api.OpenAPI().Paths[path].Post.RequestBody = &huma.RequestBody{
+	s.operation(path).RequestBody = &huma.RequestBody{
 		Required: required,
 		Content:  map[string]*huma.MediaType{"application/json": {Schema: s.schema(reflect.TypeFor[T]())}},
 	}
@@ -223,6 +237,12 @@ func takes[T any](s *Server, path string, required bool) {
 
 // also describes a further answer with the same content as another one.
 func also(s *Server, path, like, status, description string) {
-	rs := s.api.OpenAPI().Paths[path].Post.Responses
+	rs := s.operation(path).Responses
 	rs[status] = &huma.Response{Description: description, Content: rs[like].Content}
+}
+
+// operation is the one of a path that takes a body.
+func (s *Server) operation(path string) *huma.Operation {
+	item := s.api.OpenAPI().Paths[path]
+	return cmp.Or(item.Post, item.Put)
 }

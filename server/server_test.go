@@ -104,6 +104,13 @@ func workingEngine(t *testing.T, store errand.Store) *errand.Engine {
 		cancel()
 		<-done
 	})
+	for sessions := 0; sessions == 0; time.Sleep(time.Millisecond) { // until it works
+		all, err := e.Sessions(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions = len(all)
+	}
 	return e
 }
 

@@ -145,6 +145,7 @@ func checkSound(t *testing.T, s *Store) {
 				(select count(*) from errand_jobs where state = 3 and seq >> 8 = chunk)`,
 			`select 'expiry of ' || seq from errand_jobs where expires is not null and not exists
 				(select 1 from errand_chunks c where chunk = seq >> 8 and c.expires <= errand_jobs.expires)`,
+			"select 'firings of ' || schedule from errand_firings where schedule not in (select name from errand_schedules)",
 			"select 'running without a chunk' from errand_jobs where state = 3 and seq >> 8 not in (select chunk from errand_chunks)",
 		} {
 			if err := c.query(ctx, q, func(row []driver.Value) error { return fmt.Errorf("%v", row[0]) }); err != nil {

@@ -43,7 +43,7 @@ func compare(t rapid.TB, budget time.Duration, open func() errand.Store) {
 		m.insert(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"insert": m.insert, "claim": m.claim, "swap": m.swap, "swap again": m.swap,
-			"beat": m.beat, "control": m.control, "prune": m.prune, "read": m.read, "": m.check,
+			"beat": m.beat, "control": m.control, "schedule": m.schedule, "prune": m.prune, "read": m.read, "": m.check,
 		})
 		done = true
 	})

@@ -214,6 +214,26 @@ func (s *FaultyStore) PausedQueues(ctx context.Context) ([]errand.QueuePause, er
 	return faulty(ctx, s, "PausedQueues", func() ([]errand.QueuePause, error) { return s.store.PausedQueues(ctx) })
 }
 
+// SwapSchedules implements [errand.Store].
+func (s *FaultyStore) SwapSchedules(ctx context.Context, changes []errand.ScheduleChange) ([]errand.Swapped, error) {
+	return faulty(ctx, s, "SwapSchedules", func() ([]errand.Swapped, error) { return s.store.SwapSchedules(ctx, changes) })
+}
+
+// Schedules implements [errand.Store].
+func (s *FaultyStore) Schedules(ctx context.Context, q errand.ScheduleQuery) ([]errand.Schedule, error) {
+	return faulty(ctx, s, "Schedules", func() ([]errand.Schedule, error) { return s.store.Schedules(ctx, q) })
+}
+
+// DueSchedules implements [errand.Store].
+func (s *FaultyStore) DueSchedules(ctx context.Context, limit int) (errand.DueSchedules, error) {
+	return faulty(ctx, s, "DueSchedules", func() (errand.DueSchedules, error) { return s.store.DueSchedules(ctx, limit) })
+}
+
+// Firings implements [errand.Store].
+func (s *FaultyStore) Firings(ctx context.Context, names []string, limit int) ([]errand.Firing, error) {
+	return faulty(ctx, s, "Firings", func() ([]errand.Firing, error) { return s.store.Firings(ctx, names, limit) })
+}
+
 // Unblocked implements [errand.Store].
 func (s *FaultyStore) Unblocked(ctx context.Context, limit int) ([]errand.Unblocked, error) {
 	return faulty(ctx, s, "Unblocked", func() ([]errand.Unblocked, error) { return s.store.Unblocked(ctx, limit) })

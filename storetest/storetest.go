@@ -56,7 +56,7 @@ func cases() []testCase {
 		claimCases, claimRaceCases, wakeCases, pauseCases,
 		swapCases, swapRaceCases, swapUniqueCases, entryCases,
 		linkCases, linkLifeCases, sessionCases, beatCases, orphanCases, pruneCases,
-		listCases, pageCases, statsCases, historyCases, sizeCases, contextCases,
+		listCases, pageCases, statsCases, historyCases, scheduleCases, sizeCases, contextCases,
 	)
 }
 

@@ -66,9 +66,14 @@ func newClient(cmd *cobra.Command) (*client, error) {
 
 // do sends one request and reads the answer into out. A GET is repeated once if its connection breaks.
 func (c *client) do(ctx context.Context, method, path string, query url.Values, body, out any) error {
+	return c.doWith(ctx, method, path, query, nil, body, out)
+}
+
+// doWith is do with headers.
+func (c *client) doWith(ctx context.Context, method, path string, query url.Values, header http.Header, body, out any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
-	resp, err := c.send(ctx, method, path, query, body, nil)
+	resp, err := c.send(ctx, method, path, query, body, header)
 	if err != nil {
 		return err
 	}
@@ -164,7 +169,7 @@ func (c *client) refused(resp *http.Response) error {
 		return &codeError{p, exitRefused}
 	case http.StatusNotFound:
 		return &codeError{p, exitNotFound}
-	case http.StatusConflict:
+	case http.StatusConflict, http.StatusPreconditionFailed:
 		return &codeError{p, exitConflict}
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
 		return &usageError{p}

@@ -85,5 +85,12 @@ func (s *settings) lines() []configLine {
 		}
 		add("command."+name, value, s.sources["command."+name])
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.Cron)) {
+		add("cron."+name, s.Cron[name], s.sources["cron."+name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Schedules)) {
+		x := s.Schedules[name]
+		add("schedule."+name, x.Spec+": "+x.Kind, s.sources["schedule."+name])
+	}
 	return lines
 }

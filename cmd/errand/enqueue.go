@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/errandhq/errand"
 	"github.com/errandhq/errand/server"
@@ -30,14 +31,22 @@ type jobFlags struct {
 	afterOutcome                   string
 }
 
-func (f *jobFlags) add(cmd *cobra.Command) {
-	fs := cmd.Flags()
+// addTemplate adds the flags of what a schedule, too, makes jobs from.
+func (f *jobFlags) addTemplate(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.pairs, "arg", "a", nil, "add one `ARG`: key=text, or key:=JSON; may be repeated")
 	fs.StringVar(&f.queue, "queue", "", "`NAME` of the queue (default: the kind's, or default)")
 	fs.IntVar(&f.priority, "priority", 0, "`NUMBER`: higher starts first")
 	fs.IntVar(&f.maxAttempts, "max-attempts", 0, "`NUMBER` of attempts before it fails for good (default: the kind's, or 20)")
 	fs.IntVar(&f.crashes, "max-crashes", 0, "`NUMBER` of lost workers in a row before it fails as poison (default 3)")
 	fs.StringVar(&f.timeout, "timeout", "", "how long one run may take, a `DURATION`; 0s: no limit (default: the kind's)")
+	fs.StringArrayVar(&f.tags, "tag", nil, "`LABEL` to search by; may be repeated")
+	fs.StringArrayVar(&f.metadata, "meta", nil, "metadata `KEY=VALUE`; may be repeated")
+	fs.StringVar(&f.retention, "retention", "", "keep it for this `DURATION` once it has ended, or forever")
+}
+
+func (f *jobFlags) add(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	f.addTemplate(fs)
 	fs.StringVar(&f.in, "in", "", "start after this `DURATION`: 10m, 2h, 1d")
 	fs.StringVar(&f.at, "at", "", "start at this `TIME`: 2026-01-31T15:04:05Z, or local \"2026-01-31 15:04\"")
 	fs.StringVar(&f.unique, "unique", "", "create no second job of this kind and `KEY` while the first one has not ended")
@@ -46,9 +55,6 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.window, "unique-for", "", "hold the key for this `DURATION` from now on, whatever becomes of the job")
 	fs.StringArrayVar(&f.after, "after", nil, "wait for the job with this `ID` first; may be repeated")
 	fs.StringVar(&f.afterOutcome, "after-outcome", "", "what to do (`WHAT`) if one of these does not succeed: cancel (default), run or pause")
-	fs.StringArrayVar(&f.tags, "tag", nil, "`LABEL` to search by; may be repeated")
-	fs.StringArrayVar(&f.metadata, "meta", nil, "metadata `KEY=VALUE`; may be repeated")
-	fs.StringVar(&f.retention, "retention", "", "keep it for this `DURATION` once it has ended, or forever")
 	fs.StringVar(&f.id, "id", "", "the job's id, a `UUID`; creating it twice gives the first one (default: a new one)")
 	clientFlags(cmd)
 	cmd.ValidArgsFunction = completeKinds
@@ -210,16 +216,19 @@ func (f *jobFlags) times(n *server.NewJob) error {
 }
 
 // parseTime reads RFC 3339, or a local time without a zone.
-func parseTime(s string) (time.Time, error) {
+func parseTime(s string) (time.Time, error) { return parseTimeIn(s, time.Local) }
+
+// parseTimeIn reads RFC 3339, or a time without a zone, in a zone.
+func parseTimeIn(s string, zone *time.Location) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
 		return t, nil
 	}
 	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
 			return t, nil
 		}
 	}
-	return time.Time{}, errors.New("use a time such as 2026-01-31T15:04:05Z, or 2026-01-31 15:04 in the local zone")
+	return time.Time{}, errors.New("use a time such as 2026-01-31T15:04:05Z, or 2026-01-31 15:04")
 }
 
 func (f *jobFlags) uniqueness(n *server.NewJob) error {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/errandhq/errand"
 )
@@ -42,6 +43,9 @@ func environ(c *commandSettings, job *errand.Job) ([]string, error) {
 		"ERRAND_MAX_ATTEMPTS="+strconv.Itoa(job.MaxAttempts),
 		"ERRAND_FENCING_TOKEN="+strconv.FormatInt(job.Token, 10),
 	)
+	if nominal := job.Nominal(); !nominal.IsZero() {
+		env = append(env, "ERRAND_SCHEDULE="+job.Metadata[errand.MetaSchedule], "ERRAND_NOMINAL="+nominal.Format(time.RFC3339Nano))
+	}
 	if len(job.Checkpoint) > 0 {
 		env = append(env, "ERRAND_CHECKPOINT="+string(job.Checkpoint))
 	}

@@ -182,6 +182,24 @@ func (x *executor) Transition(ev errand.Event) {
 	x.judge(&ev.Job)
 }
 
+// lateFiring is how late a schedule may make a job without a warning.
+const lateFiring = 10 * time.Second
+
+// Fired logs what a schedule has done.
+func (x *executor) Fired(f errand.Firing) {
+	level, late := slog.LevelDebug, max(f.At.Sub(f.Nominal), 0)
+	attrs := []any{"schedule", f.Schedule, "outcome", f.Outcome, "nominal", f.Nominal}
+	switch {
+	case f.Outcome == errand.OutcomeMissed:
+		level, attrs = slog.LevelWarn, append(attrs, "missed", f.Missed)
+	case f.Job != (errand.ID{}):
+		if attrs = append(attrs, "job", f.Job); late > lateFiring {
+			level, attrs = slog.LevelWarn, append(attrs, "late", late)
+		}
+	}
+	x.log.Log(context.Background(), level, "schedule fired", attrs...)
+}
+
 // Call and Refused make an executor an errand.Observer.
 func (x *executor) Call(string, int, time.Duration, error) {}
 

@@ -27,10 +27,10 @@ const exitHelp = `Exit codes of errand:
     2   the command line or a setting is wrong: nothing was done
     3   run, watch: the job failed
     4   run, watch: the job was cancelled
-    5   there is no job with this id
+    5   there is no job with this id, or no schedule of this name
     6   the server cannot be reached, or does not answer
     7   the server asks for other credentials, or a higher role
-    8   the verb does not apply to the job in its state
+    8   the verb does not apply to the job in its state; the schedule was changed meanwhile, or is there already
   130   interrupted by Ctrl-C (a job that was enqueued goes on)
 
 With several ids or jobs the code is that of the first error.

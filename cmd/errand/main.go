@@ -59,6 +59,7 @@ Without writing Go, a [command.NAME] in the server's settings makes any program 
   errand worker --database postgres://… # one of many workers on PostgreSQL
   errand run backup -a target=/srv      # enqueue a job, show its progress, wait for it
   errand list --state failed            # what went wrong
+  errand schedule set nightly '0 3 * * *' backup -a target=/srv
   errand list --state failed -o id --all | errand retry -`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
@@ -67,6 +68,7 @@ Without writing Go, a [command.NAME] in the server's settings makes any program 
 		&cobra.Group{ID: "server", Title: "Server:"},
 		&cobra.Group{ID: "jobs", Title: "Jobs:"},
 		&cobra.Group{ID: "control", Title: "Control:"},
+		&cobra.Group{ID: "schedules", Title: "Schedules:"},
 		&cobra.Group{ID: "see", Title: "Overview:"},
 	)
 	group := func(id string, cmds ...*cobra.Command) {
@@ -79,6 +81,7 @@ Without writing Go, a [command.NAME] in the server's settings makes any program 
 	group("jobs", runCommand(), enqueueCommand(), listCommand(), showCommand(), whyCommand(), watchCommand(), logsCommand())
 	group("control", verbCommands()...)
 	group("control", deleteCommand(), bulkCommand(), queueCommand(), drainCommand("drain"), drainCommand("undrain"))
+	group("schedules", scheduleCommand())
 	group("see", statsCommand(), queuesCommand(), workersCommand(), kindsCommand())
 	root.AddCommand(versionCommand(), exitCodesHelp())
 	root.InitDefaultCompletionCmd()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,9 +12,9 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/errandhq/errand"
 	"github.com/errandhq/errand/server"
 )
 
@@ -62,13 +63,25 @@ func (p printer) json(v any, indent string) error {
 }
 
 func (p printer) ids(v any) error {
-	var ids []uuid.UUID
+	var ids []any
 	switch v := v.(type) {
 	case server.Job:
 		ids = append(ids, v.ID)
 	case []server.Job:
 		for i := range v {
 			ids = append(ids, v[i].ID)
+		}
+	case server.Schedule:
+		ids = append(ids, v.Name)
+	case []server.Schedule:
+		for i := range v {
+			ids = append(ids, v[i].Name)
+		}
+	case []server.Firing:
+		for i := range v {
+			if v[i].Job != (errand.ID{}) {
+				ids = append(ids, v[i].Job)
+			}
 		}
 	}
 	for _, id := range ids {
@@ -97,17 +110,18 @@ func (t *table) row(cells ...string) {
 }
 
 func (t *table) write(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer
+	tw := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, row := range t.rows {
-		last := len(row)
-		for last > 1 && row[last-1] == "" {
-			last-- // no blanks at the end of a line
-		}
-		if _, err := fmt.Fprintln(tw, strings.Join(row[:last], "\t")); err != nil {
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	_ = tw.Flush() // into memory
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil { // no blanks at the end of a line
 			return err
 		}
 	}
-	return tw.Flush()
+	return nil
 }
 
 // harmless makes text from elsewhere fit for a terminal: no control characters but tab.

@@ -51,6 +51,24 @@ running when it exits is killed. See "errand help exit-codes" for what its exit 
 An --api-only server should have these tables too: a new job gets its queue, priority, timeout and
 attempts from there.
 
+Its settings file can also hold schedules, which make jobs of these or other kinds, and names for when:
+
+  [cron]
+  nightly = "0 3 * * *"
+  [schedule.backup]
+  spec = "cron.nightly"  # or a cron expression, "@every 90m", "@after 10m", "@reboot"
+  zone = "Europe/Berlin"
+  kind = "backup"
+  args = { target = "/srv" }
+  overlap = "skip"       # or queue_one, queue_all, cancel, allow: when the last job has not ended
+  misfire = "once"       # or skip, catch_up: of times at which nobody was there
+                         # also: start, end, jitter, grace, catch_up, window, queue, priority, max_attempts,
+                         # max_crashes, timeout, retention, tags, metadata
+
+They are registered at each start: what an operator has paused or edited since stays so, until the table says
+something else. One that is taken out of the file goes on: see errand schedule delete. A command gets the schedule's name
+as ERRAND_SCHEDULE, and the time that its job is for, whenever it runs, as ERRAND_NOMINAL.
+
 SIGINT and SIGTERM shut down in order; a second one ends the server at once.`,
 		Example: `  errand serve
   errand serve --listen 127.0.0.1:0 --data /var/lib/errand/ --config /etc/errand.toml
@@ -78,7 +96,8 @@ Any number of workers on any machines share one PostgreSQL database (--database)
 can share a SQLite file. It also looks after jobs that other workers left behind.
 
 The kinds of jobs that it can run are the [command.NAME] tables of its settings file, see errand serve --help. Give
-the same file to the servers: a new job gets its queue, priority, timeout and attempts from there.
+the same file to the servers: a new job gets its queue, priority, timeout and attempts from there. The schedules of its [schedule.NAME]
+tables are registered at start, by whichever process; each nominal time makes one job, however many processes there are.
 
 SIGINT and SIGTERM shut down in order: jobs have --shutdown-grace to end, are interrupted then, and go on
 elsewhere from their checkpoint. A second signal ends the worker at once.`,
@@ -126,6 +145,9 @@ func serve(cmd *cobra.Command, s *settings, log *slog.Logger) error {
 	}
 	defer store.Close()
 	n := newNode(store, s, log, !s.APIOnly)
+	if err := n.register(cmd.Context(), s); err != nil {
+		return err
+	}
 	api, err := server.New(n.engine, serverConfig(s, log))
 	if err != nil {
 		return &usageError{err}
@@ -153,6 +175,9 @@ func work(cmd *cobra.Command, s *settings, log *slog.Logger) error {
 	}
 	defer store.Close()
 	n := newNode(store, s, log, true)
+	if err := n.register(cmd.Context(), s); err != nil {
+		return err
+	}
 	if len(s.Commands) == 0 {
 		log.Warn("this worker can run no jobs, and only looks after those of others: there is no [command.NAME] in its settings")
 	}
@@ -236,7 +261,7 @@ func engineConfig(s *settings, log *slog.Logger) *errand.Config {
 	return &errand.Config{
 		Queues: s.Queues, Concurrency: s.Concurrency, Prefetch: s.Prefetch,
 		Lease: s.Lease, Poll: s.Poll, ShutdownGrace: grace, StopGrace: stop,
-		Retention: s.Retention, Log: log, Version: version(),
+		Retention: s.Retention, Specs: s.Cron, Log: log, Version: version(),
 	}
 }
 

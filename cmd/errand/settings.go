@@ -51,9 +51,11 @@ type settings struct {
 	User     string
 	Password string
 
-	Users    map[string]account
-	Tokens   map[string]account
-	Commands map[string]*commandSettings
+	Users     map[string]account
+	Tokens    map[string]account
+	Commands  map[string]*commandSettings
+	Cron      map[string]string // specs by name
+	Schedules map[string]*scheduleSettings
 
 	sources  map[string]string // by key; none means the default
 	warnings []string
@@ -265,7 +267,7 @@ func environment() map[string]string {
 // jobVars begin the names of variables that errand itself sets for commands.
 var jobVars = []string{
 	"ERRAND_ARG_", "ERRAND_ARGS", "ERRAND_ATTEMPT", "ERRAND_MAX_ATTEMPTS", "ERRAND_CHECKPOINT",
-	"ERRAND_FENCING_TOKEN", "ERRAND_JOB_ID", "ERRAND_KIND", "ERRAND_QUEUE", "ERRAND_CONFIG", "ERRAND_TEST_",
+	"ERRAND_FENCING_TOKEN", "ERRAND_JOB_ID", "ERRAND_KIND", "ERRAND_NOMINAL", "ERRAND_QUEUE", "ERRAND_SCHEDULE", "ERRAND_CONFIG", "ERRAND_TEST_",
 }
 
 // fromEnv takes the settings among some variables. An empty one counts as not set. One that is

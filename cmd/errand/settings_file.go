@@ -18,10 +18,15 @@ import (
 
 // fileTables are the tables of the settings file that are no plain settings.
 type fileTables struct {
-	User    map[string]account          `toml:"user"`
-	Token   map[string]account          `toml:"token"`
-	Command map[string]*commandSettings `toml:"command"`
+	User     map[string]account           `toml:"user"`
+	Token    map[string]account           `toml:"token"`
+	Command  map[string]*commandSettings  `toml:"command"`
+	Cron     map[string]string            `toml:"cron"`
+	Schedule map[string]*scheduleSettings `toml:"schedule"`
 }
+
+// tableNames are their names.
+var tableNames = []string{"user", "token", "command", "cron", "schedule"}
 
 // fromFile takes the settings of a TOML file. A key that is none is an error.
 func (s *settings) fromFile(path string, must bool) error {
@@ -52,6 +57,8 @@ func (s *settings) fromTOML(path, data string) error {
 	for _, key := range md.Undecoded() {
 		known, d := findSetting(key)
 		switch {
+		case len(key) > 3 && key[0] == "schedule" && key[2] == "args":
+			continue // whatever they are
 		case !known:
 			return fmt.Errorf("%s: unknown key %s%s", at(key...), key, suggest(key.String(), possibleKeys(key)))
 		case d == nil || d.key != strings.Join(key, "."):
@@ -65,13 +72,16 @@ func (s *settings) fromTOML(path, data string) error {
 			return err
 		}
 	}
-	s.Users, s.Tokens, s.Commands = tables.User, tables.Token, tables.Command
+	s.Users, s.Tokens, s.Commands, s.Cron, s.Schedules = tables.User, tables.Token, tables.Command, tables.Cron, tables.Schedule
 	for _, key := range md.Keys() {
-		if len(key) == 2 && (key[0] == "user" || key[0] == "token" || key[0] == "command") {
+		if len(key) == 2 && slices.Contains(tableNames, key[0]) {
 			s.sources[strings.Join(key, ".")] = at(key...)
 		}
 	}
-	return s.checkTables(at)
+	if err := s.checkTables(at); err != nil {
+		return err
+	}
+	return s.checkSchedules(at)
 }
 
 // tomlPlace is how the decoder tells the place of an error, and the key before it.
@@ -110,6 +120,8 @@ func possibleKeys(key toml.Key) []string {
 	switch {
 	case len(key) == 3 && key[0] == "command":
 		table = reflect.TypeFor[commandSettings]()
+	case len(key) == 3 && key[0] == "schedule":
+		table = reflect.TypeFor[scheduleSettings]()
 	case len(key) == 3 && (key[0] == "user" || key[0] == "token"):
 		table = reflect.TypeFor[account]()
 	default:
@@ -119,6 +131,9 @@ func possibleKeys(key toml.Key) []string {
 		return keys
 	}
 	for f := range table.Fields() {
+		if !f.IsExported() {
+			continue
+		}
 		keys = append(keys, toml.Key{key[0], key[1], f.Tag.Get("toml")}.String())
 	}
 	return keys

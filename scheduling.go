@@ -1,0 +1,538 @@
+package errand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Errors of schedules.
+var (
+	// ErrNoSchedule: no schedule has this name.
+	ErrNoSchedule = errors.New("no schedule of this name")
+	// ErrChanged: the schedule is no longer as it was when it was read.
+	ErrChanged = errors.New("the schedule was changed meanwhile")
+)
+
+// Schedule has a schedule make jobs, as a program does when it starts. Spec and job are those of the plan; the rest of the plan may be nil.
+//
+//	q.Schedule(ctx, "digest", "0 7 * * MON-FRI", Digest.New(args), &errand.Plan{Zone: "Europe/Berlin"})
+//
+// A schedule that is there stays as it is, unless the program registered it with another plan before: then it gets this one. So
+// what an operator has paused or edited stays so over restarts. A schedule that the program no longer registers stays too: see [Engine.DeleteSchedule].
+func (e *Engine) Schedule(ctx context.Context, name, spec string, job NewJob, plan *Plan) (*Schedule, error) {
+	s, err := e.newSchedule(name, spec, job, plan)
+	if err != nil {
+		return nil, err
+	}
+	print := s.fingerprint()
+	return e.changeSchedule(ctx, name, true, func(old *Schedule, now time.Time) error {
+		if old.Registered == print {
+			return errSame
+		}
+		old.Registered = print
+		old.edit(s, now)
+		return nil
+	})
+}
+
+// EditSchedule sets the plan of a schedule, as an operator does, and makes the schedule if it is not there. Version is that of the schedule it was
+// read with, or else the answer is [ErrChanged]; 0: whichever there is; -1: there is none.
+func (e *Engine) EditSchedule(ctx context.Context, name, spec string, job NewJob, plan *Plan, version int64, reason string) (*Schedule, error) {
+	s, err := e.newSchedule(name, spec, job, plan)
+	if err != nil {
+		return nil, err
+	}
+	return e.changeSchedule(ctx, name, true, func(old *Schedule, now time.Time) error {
+		if version > 0 && old.Version != version || version < 0 && old.Version > 0 {
+			return fmt.Errorf("%w: %q", ErrChanged, name)
+		}
+		old.edit(s, now)
+		old.by(ctx, reason, now)
+		return nil
+	})
+}
+
+// PreviewSchedule returns the schedule that [Engine.EditSchedule] would make, without storing it: its [Schedule.Describe] and
+// [Schedule.Upcoming] say when it makes jobs.
+func (e *Engine) PreviewSchedule(name, spec string, job NewJob, plan *Plan) (*Schedule, error) {
+	s, err := e.newSchedule(name, spec, job, plan)
+	if err != nil {
+		return nil, err
+	}
+	s.Created = timestamp(e.Now())
+	s.begin(s.Created)
+	return s, nil
+}
+
+// PauseSchedule keeps a schedule from making jobs until [Engine.ResumeSchedule]; what it has made runs. Pausing a paused one changes nothing.
+func (e *Engine) PauseSchedule(ctx context.Context, name, reason string) (*Schedule, error) {
+	return e.changeSchedule(ctx, name, false, func(s *Schedule, now time.Time) error {
+		if !s.Paused.IsZero() {
+			return errSame
+		}
+		s.Paused = now
+		s.begin(now)
+		s.by(ctx, reason, now)
+		return nil
+	})
+}
+
+// ResumeSchedule lets a schedule make jobs again, at the nominal times to come: those that have passed meanwhile were not missed.
+func (e *Engine) ResumeSchedule(ctx context.Context, name, reason string) (*Schedule, error) {
+	return e.changeSchedule(ctx, name, false, func(s *Schedule, now time.Time) error {
+		if s.Paused.IsZero() {
+			return errSame
+		}
+		s.Paused = time.Time{}
+		s.begin(now)
+		s.by(ctx, reason, now)
+		return nil
+	})
+}
+
+// DeleteSchedule removes a schedule and the record of its firings. The jobs that it has made stay. One that a program registers is there again when that starts.
+func (e *Engine) DeleteSchedule(ctx context.Context, name string) error {
+	for {
+		s, err := e.GetSchedule(ctx, name)
+		if err != nil {
+			return err
+		}
+		done, err := e.swapSchedules(ctx, []ScheduleChange{{Schedule: *s, Was: s.Version, Delete: true}})
+		if err != nil || done[0] == Written {
+			return err
+		}
+	}
+}
+
+// RunSchedule makes a job of a schedule now, besides those of its nominal times, paused or not. If the last one has not ended the new one waits for
+// it, unless the plan allows them to overlap; there is an error if one waits already.
+func (e *Engine) RunSchedule(ctx context.Context, name string) (*Job, error) {
+	e.ask(ctx)
+	for {
+		s, err := e.GetSchedule(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		last, err := e.lastOf(ctx, []Schedule{*s})
+		if err != nil {
+			return nil, err
+		}
+		f := &fired{s: *s, last: last[s.Last], now: timestamp(e.Now())}
+		after := f.behind()
+		if len(after) > 0 && f.last.State == Waiting {
+			return nil, &StateError{ID: f.last.ID, Verb: "run schedule " + name + " before", State: Waiting, Hint: "it runs when the one before has ended"}
+		}
+		j := f.s.job(f.now, f.now, after)
+		if j.ID, err = uuid.NewV7(); err != nil {
+			return nil, err
+		}
+		f.add(j)
+		f.note(Firing{Nominal: f.now, Outcome: OutcomeManual, Job: j.ID})
+		if x, _ := s.timing(); x.after > 0 && s.Paused.IsZero() { // the interval is counted from the end of this one
+			f.s.Next, f.s.Wake = time.Time{}, f.now.Add(min(x.after, afterLook))
+		}
+		done, err := e.swapFired(ctx, []*fired{f})
+		if err != nil {
+			return nil, err
+		}
+		if done[0] == Written {
+			return &f.jobs[0], nil
+		}
+	}
+}
+
+// Backfill makes the jobs of the nominal times from (inclusive) to (exclusive), whether the schedule is paused or not, one after another unless the
+// plan allows them to overlap. Nominal times whose job is there are left out. It returns how many jobs it has made; at most [MaxBatch] nominal times at once.
+func (e *Engine) Backfill(ctx context.Context, name string, from, to time.Time) (int, error) {
+	s, err := e.GetSchedule(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	now := timestamp(e.Now())
+	if to.After(now) {
+		return 0, fmt.Errorf("%w range: it ends in the future", ErrInvalid)
+	}
+	var jobs []NewJob
+	var behind []ID
+	for n := range s.times(from.Add(-time.Microsecond)) {
+		if !n.Before(to) {
+			break
+		}
+		if len(jobs) == MaxBatch {
+			return 0, fmt.Errorf("%w range: it has more than %d nominal times", ErrInvalid, MaxBatch)
+		}
+		j := s.job(n, now, behind)
+		j.ID = nominalID(name, n)
+		jobs = append(jobs, NewJob{Kind: j.Kind, Args: j.Args, whole: true, Options: []Option{func(made *Job) { *made = j }}})
+		if s.Overlap != OverlapAllow {
+			behind = []ID{j.ID}
+		}
+	}
+	if len(jobs) == 0 {
+		return 0, nil
+	}
+	made, err := e.Enqueue(ctx, jobs...)
+	return len(made) - count(made, func(j Job) bool { return j.Duplicate }), err
+}
+
+func count[T any](all []T, counts func(T) bool) (n int) {
+	for _, x := range all {
+		if counts(x) {
+			n++
+		}
+	}
+	return n
+}
+
+// GetSchedule returns a schedule, or [ErrNoSchedule].
+func (e *Engine) GetSchedule(ctx context.Context, name string) (*Schedule, error) {
+	found, err := e.store.Schedules(ctx, ScheduleQuery{Names: []string{name}})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: %q", ErrNoSchedule, shorten(name))
+	}
+	return &found[0], nil
+}
+
+// Schedules returns one page of the schedules, by name.
+func (e *Engine) Schedules(ctx context.Context, q ScheduleQuery) ([]Schedule, error) {
+	if q.Limit < 0 || q.Limit > MaxPage {
+		return nil, fmt.Errorf("%w limit %d: use 1 to %d", ErrInvalid, q.Limit, MaxPage)
+	}
+	return e.store.Schedules(ctx, q)
+}
+
+// Specs returns the specs that have a name, see [Config].Specs.
+func (e *Engine) Specs() map[string]string { return maps.Clone(e.config.Specs) }
+
+// FiringsOf returns up to limit of the latest firings of each of some schedules: by name, the newest first.
+func (e *Engine) FiringsOf(ctx context.Context, names []string, limit int) ([]Firing, error) {
+	if limit < 1 || limit > MaxFirings {
+		return nil, fmt.Errorf("%w limit %d: use 1 to %d", ErrInvalid, limit, MaxFirings)
+	}
+	return e.store.Firings(ctx, names, limit)
+}
+
+// newSchedule makes a checked schedule that is not stored.
+func (e *Engine) newSchedule(name, spec string, job NewJob, plan *Plan) (*Schedule, error) {
+	s := &Schedule{Name: name}
+	if plan != nil {
+		s.Plan = *plan
+	}
+	s.Spec = spec
+	var j Job
+	err := e.build(&j, &job)
+	if err == nil {
+		s.Job, err = templateOf(&j)
+	}
+	if err == nil {
+		s.Resolved, err = resolve(spec, e.config.Specs)
+	}
+	if err == nil {
+		err = s.check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("schedule %q: %w", shorten(name), err)
+	}
+	return s, nil
+}
+
+// errSame says that nothing is to be changed.
+var errSame = errors.New("the same")
+
+// changeSchedule reads a schedule, edits it and writes it, again and again while others are faster. One that is not there is made if so asked.
+func (e *Engine) changeSchedule(ctx context.Context, name string, create bool, edit func(*Schedule, time.Time) error) (*Schedule, error) {
+	e.ask(ctx)
+	for {
+		s, err := e.GetSchedule(ctx, name)
+		now := timestamp(e.Now())
+		if create && errors.Is(err, ErrNoSchedule) {
+			s, err = &Schedule{Name: name, Created: now}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		was := s.Version
+		if err := edit(s, now); err != nil {
+			if errors.Is(err, errSame) {
+				return s, nil
+			}
+			return nil, err
+		}
+		s.Version++
+		done, err := e.swapSchedules(ctx, []ScheduleChange{{Schedule: *s, Was: was}})
+		if err != nil {
+			return nil, err
+		}
+		if done[0] == Written {
+			return s, nil
+		}
+	}
+}
+
+// edit takes over a plan.
+func (s *Schedule) edit(from *Schedule, now time.Time) {
+	same := s.Version > 0 && s.sameTiming(from)
+	s.Plan, s.Resolved, s.Changed = from.Plan, from.Resolved, now
+	if !same {
+		s.begin(now)
+	}
+}
+
+func (s *Schedule) by(ctx context.Context, reason string, now time.Time) {
+	actor, _ := ctx.Value(actorKey{}).(string)
+	s.Actor, s.Reason, s.Changed = cut(actor, MaxName), cut(reason, MaxReason), now
+}
+
+// begin has the schedule go on from now.
+func (s *Schedule) begin(now time.Time) {
+	s.Next, s.Wake = time.Time{}, time.Time{}
+	x, err := s.timing()
+	if err != nil || x.reboot || !s.Paused.IsZero() {
+		return
+	}
+	switch {
+	case x.after > 0 && s.Last != uuid.Nil: // it may not have ended
+		s.Wake = now
+		return
+	case x.after > 0:
+		s.Next = s.within(later(now, s.Start).Add(x.after))
+	default:
+		s.Next = s.within(x.next(s, now))
+	}
+	s.Wake = s.Next
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func (e *Engine) swapSchedules(ctx context.Context, changes []ScheduleChange) ([]Swapped, error) {
+	start := e.callStarts()
+	done, err := e.store.SwapSchedules(ctx, changes)
+	e.called("SwapSchedules", len(changes), start, err)
+	if slices.Contains(done, Written) {
+		e.worker.lookAtSchedules()
+	}
+	return done, err
+}
+
+// swapFired writes what schedules do, and makes it known.
+func (e *Engine) swapFired(ctx context.Context, all []*fired) ([]Swapped, error) {
+	changes := make([]ScheduleChange, len(all))
+	for i, f := range all {
+		for _, id := range f.cancel { // before there is a job that waits for its end: a crash between the two does no harm
+			_, err := e.Cancel(WithActor(ctx, ScheduleTag(f.s.Name)), id, "its schedule makes the next one")
+			if state := (*StateError)(nil); err != nil && !errors.Is(err, ErrNotFound) && !errors.As(err, &state) {
+				return nil, err
+			}
+		}
+		was := f.s.Version
+		f.s.Version++
+		changes[i] = ScheduleChange{Schedule: f.s, Was: was, Jobs: f.jobs, Firings: f.firings}
+	}
+	start := e.callStarts()
+	done, err := e.store.SwapSchedules(ctx, changes)
+	e.called("SwapSchedules", len(changes), start, err)
+	if err != nil {
+		return nil, err
+	}
+	waits := false
+	for i, f := range all {
+		if done[i] != Written {
+			continue
+		}
+		for k := range f.jobs {
+			j := &f.jobs[k]
+			waits = waits || j.State == Waiting
+			e.worker.inserted(j)
+			e.bus.publish("", j)
+		}
+		if e.config.Observer != nil {
+			for _, x := range f.firings {
+				e.config.Observer.Fired(x)
+			}
+		}
+	}
+	if waits {
+		e.worker.unblock(ctx)
+	}
+	return done, nil
+}
+
+// lastOf reads the jobs that some schedules have made last.
+func (e *Engine) lastOf(ctx context.Context, all []Schedule) (map[ID]*Job, error) {
+	var ids []ID
+	for i := range all {
+		if all[i].Last != uuid.Nil {
+			ids = append(ids, all[i].Last)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	jobs, err := e.store.Get(ctx, ids)
+	found := make(map[ID]*Job, len(jobs))
+	for i := range jobs {
+		found[jobs[i].ID] = &jobs[i]
+	}
+	return found, err
+}
+
+const (
+	fireTogether  = 500 // schedules looked at together
+	fireJobs      = 2000
+	fireAfterRace = 20 * time.Millisecond
+)
+
+// scheduleLoop fires schedules: whichever process does so first.
+func (w *worker) scheduleLoop(ctx context.Context) {
+	w.reboot(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wakeSchedules:
+		case <-timer.C:
+		}
+		wait := jitter(w.e.config.Poll)
+		next, err := w.fireDue(ctx)
+		w.warn(ctx, "cannot fire schedules", err)
+		if err == nil && !next.IsZero() {
+			wait = min(wait, max(next.Sub(w.e.Now()), time.Millisecond))
+		}
+		timer.Reset(wait)
+	}
+}
+
+// lookAtSchedules has the worker look which schedules are due.
+func (w *worker) lookAtSchedules() {
+	select {
+	case w.wakeSchedules <- struct{}{}:
+	default:
+	}
+}
+
+// fireDue fires what is due, and returns when to look again; zero: when somebody says so.
+func (w *worker) fireDue(ctx context.Context) (time.Time, error) {
+	for {
+		due, err := w.e.store.DueSchedules(ctx, fireTogether)
+		if err != nil || len(due.Schedules) == 0 {
+			return due.Next, err
+		}
+		written, err := w.fire(ctx, due.Schedules, due.Now)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if written == 0 { // somebody else is at it
+			return w.e.Now().Add(fireAfterRace + rand.N(fireAfterRace)), nil
+		}
+	}
+}
+
+// fire fires schedules, and returns how many of them nobody else has changed meanwhile.
+func (w *worker) fire(ctx context.Context, due []Schedule, now time.Time) (written int, err error) {
+	last, err := w.e.lastOf(ctx, due)
+	if err != nil {
+		return 0, err
+	}
+	var all []*fired
+	jobs := 0
+	write := func() error {
+		done, err := w.e.swapFired(ctx, all)
+		written += count(done, func(s Swapped) bool { return s == Written })
+		all, jobs = nil, 0
+		return err
+	}
+	for i := range due {
+		f := due[i].fire(now, last[due[i].Last])
+		all = append(all, f)
+		if jobs += len(f.jobs); jobs >= fireJobs {
+			if err := write(); err != nil {
+				return written, err
+			}
+		}
+	}
+	if len(all) > 0 {
+		err = write()
+	}
+	return written, err
+}
+
+// reboot fires the schedules of @reboot, as this worker has started.
+func (w *worker) reboot(ctx context.Context) {
+	after := ""
+	for {
+		page, err := w.e.store.Schedules(ctx, ScheduleQuery{After: after, Limit: MaxPage})
+		w.warn(ctx, "cannot look for schedules of @reboot", err)
+		for i := range page {
+			s := &page[i]
+			w.resolveAgain(ctx, s)
+			if x, _ := s.timing(); !x.reboot || !s.Paused.IsZero() {
+				continue
+			}
+			w.warn(ctx, "cannot fire a schedule of @reboot", w.rebootOne(ctx, s.Name))
+		}
+		if len(page) < MaxPage {
+			return
+		}
+		after = page[len(page)-1].Name
+	}
+}
+
+// rebootOne fires one schedule of @reboot.
+func (w *worker) rebootOne(ctx context.Context, name string) error {
+	for {
+		s, err := w.e.GetSchedule(ctx, name)
+		if err != nil {
+			return err
+		}
+		last, err := w.e.lastOf(ctx, []Schedule{*s})
+		if err != nil {
+			return err
+		}
+		f := &fired{s: *s, last: last[s.Last], now: timestamp(w.e.Now())}
+		f.s.Prev = f.now
+		f.overlap(f.now)
+		done, err := w.e.swapFired(ctx, []*fired{f})
+		if err != nil || done[0] == Written {
+			return err
+		}
+	}
+}
+
+// resolveAgain has a schedule whose spec is a name heed the present settings.
+func (w *worker) resolveAgain(ctx context.Context, s *Schedule) {
+	spec, err := resolve(s.Spec, w.e.config.Specs)
+	if err != nil || spec == s.Resolved {
+		return // this process does not know the name: another one did
+	}
+	found, err := w.e.changeSchedule(ctx, s.Name, false, func(s *Schedule, now time.Time) error {
+		old := s.Resolved
+		if s.Resolved = spec; spec == old {
+			return errSame
+		}
+		if err := s.check(); err != nil {
+			return err
+		}
+		s.begin(now)
+		return nil
+	})
+	if w.warn(ctx, "cannot change a schedule to the spec that its name stands for now", err); err == nil {
+		*s = *found
+	}
+}
