@@ -190,11 +190,11 @@ type swap struct {
 
 	now     time.Time
 	watched bool
-	rows   map[errand.ID]*row // the jobs as they are stored, locked
-	holder map[string]*row    // of unique keys
-	free   []int64            // seqs of the jobs that no longer hold their key
-	joined lines              // the jobs that become ready
-	batch  pgx.Batch
+	rows    map[errand.ID]*row // the jobs as they are stored, locked
+	holder  map[string]*row    // of unique keys
+	free    []int64            // seqs of the jobs that no longer hold their key
+	joined  lines              // the jobs that become ready
+	batch   pgx.Batch
 }
 
 // row is what a change must know of the stored job.
