@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strings"
 	"sync"
@@ -170,7 +171,8 @@ func (a *auth) identify(r *http.Request) (principal, *Problem) {
 	return principal{}, a.challenge("these credentials are not right")
 }
 
-// authorization is the Authorization header. A page cannot set that of a WebSocket: it offers a subprotocol bearer.TOKEN.
+// authorization is the Authorization header. A page cannot set that of a WebSocket: it offers a subprotocol bearer.TOKEN, in
+// which characters that a subprotocol cannot have are percent-encoded.
 func authorization(r *http.Request) string {
 	header := r.Header.Get("Authorization")
 	if header != "" || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
@@ -179,6 +181,9 @@ func authorization(r *http.Request) string {
 	for _, line := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for protocol := range strings.SplitSeq(line, ",") {
 			if token, ok := strings.CutPrefix(strings.TrimSpace(protocol), "bearer."); ok {
+				if plain, err := url.PathUnescape(token); err == nil {
+					token = plain
+				}
 				return "Bearer " + token
 			}
 		}

@@ -169,19 +169,21 @@ func manySeen(n int) string {
 
 func TestLiveNeedsRights(t *testing.T) {
 	token, hash := NewToken()
-	r := newRig(t, &Config{Tokens: []Token{{"viewer", hash, Viewer}}})
+	r := newRig(t, &Config{Tokens: []Token{{"viewer", hash, Viewer}, {"other", HashToken("of my own (1%)"), Viewer}}})
 	_, res, err := websocket.Dial(t.Context(), r.url+"/api/v1/watch", nil)
 	if err == nil || res.StatusCode != 401 {
 		t.Fatalf("without a token: %v", err)
 	}
-	c, _, err := websocket.Dial(t.Context(), r.url+"/api/v1/watch", &websocket.DialOptions{Subprotocols: []string{"errand", "bearer." + token}})
-	if err != nil {
-		t.Fatalf("with the token as a subprotocol: %v", err)
+	for _, token := range []string{token, "of%20my%20own%20%281%25%29"} {
+		c, _, err := websocket.Dial(t.Context(), r.url+"/api/v1/watch", &websocket.DialOptions{Subprotocols: []string{"errand", "bearer." + token}})
+		if err != nil {
+			t.Fatalf("with the token as a subprotocol: %v", err)
+		}
+		if c.Subprotocol() != "errand" {
+			t.Errorf("subprotocol %q: the token must not come back", c.Subprotocol())
+		}
+		_ = c.CloseNow()
 	}
-	if c.Subprotocol() != "errand" {
-		t.Errorf("subprotocol %q: the token must not come back", c.Subprotocol())
-	}
-	_ = c.CloseNow()
 }
 
 // A client that does not read is told so, and cut.

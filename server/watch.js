@@ -11,6 +11,9 @@
 
 const minPause = 250, maxPause = 15000, silence = 60000;
 
+// A subprotocol has letters, digits and some signs in it, and no others.
+const escape = (token) => encodeURIComponent(token).replace(/[()]/g, (c) => "%" + c.charCodeAt(0).toString(16));
+
 /**
  * @param {object} options
  * @param {string} [options.url]       of the server's /api/v1/watch; default: the page's own server
@@ -43,7 +46,7 @@ export function watch(options = {}) {
 
 	function connect() {
 		call(options.onState, "connecting");
-		const protocols = ["errand", ...(options.token ? ["bearer." + options.token] : [])];
+		const protocols = ["errand", ...(options.token ? ["bearer." + escape(options.token)] : [])];
 		const s = (socket = new WebSocket(url.replace(/^http/, "ws"), protocols));
 		s.onopen = () => {
 			heard = Date.now();

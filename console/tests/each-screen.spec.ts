@@ -1,9 +1,7 @@
 // Every screen in both themes and at phone width: complete, accessible, and no wider than the window.
 
 import { join } from "node:path";
-import axe from "axe-core";
-import type { Page } from "@playwright/test";
-import { test, expect, open, Server, unique } from "./helpers";
+import { test, expect, open, overflow, Server, unique, violations } from "./helpers";
 
 const go = unique("screens");
 let failed = "", waiting = "", running = "";
@@ -42,13 +40,6 @@ const screens: [name: string, hash: () => string, ready: string][] = [
 	["settings", () => "#/settings", "Time zone"],
 ];
 
-/** What axe finds that is serious or critical. */
-async function violations(page: Page) {
-	if (await page.evaluate(() => !("axe" in window))) await page.evaluate(axe.source);
-	const found = await page.evaluate(() => (window as unknown as { axe: typeof axe }).axe.run({ resultTypes: ["violations"] }));
-	return found.violations.filter((v) => v.impact === "serious" || v.impact === "critical");
-}
-
 for (const theme of ["light", "dark"] as const) {
 	for (const [size, width] of [["wide", 1280], ["phone", 360]] as const) {
 		test(`${theme}, ${size}`, async ({ page }, info) => {
@@ -59,11 +50,9 @@ for (const theme of ["light", "dark"] as const) {
 				await open(page, hash());
 				await expect(page.getByText(ready).first()).toBeAttached();
 				await expect(page.getByText("Reading…")).toHaveCount(0);
-				const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-				expect.soft(overflow, `${name} is wider than the window`).toBeLessThanOrEqual(0);
+				expect.soft(await overflow(page), `${name} is wider than the window`).toBeLessThanOrEqual(0);
 				if (process.env.SCREENSHOTS) await page.screenshot({ path: join(info.project.outputDir, "screens", `${name}-${theme}-${size}.png`), fullPage: true });
-				const bad = await violations(page);
-				expect.soft(bad.map((v) => `${name}: ${v.id}: ${v.nodes.map((n) => n.target.join(" ") + " " + n.failureSummary).join("; ")}`)).toEqual([]);
+				expect.soft(await violations(page), name).toEqual([]);
 			}
 		});
 	}

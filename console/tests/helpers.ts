@@ -1,15 +1,16 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import axe from "axe-core";
 import { test as base, expect, type Page } from "@playwright/test";
 
 /** Requests to the server, besides those of the page. */
 export class Server {
-	constructor(readonly url: string) {}
+	constructor(readonly url: string, readonly token = "") {}
 
 	async request(method: string, path: string, body?: unknown): Promise<any> {
 		const response = await fetch(`${this.url}/api/v1/${path}`, {
 			method,
-			headers: body === undefined ? {} : { "Content-Type": "application/json" },
+			headers: { ...(body !== undefined && { "Content-Type": "application/json" }), ...(this.token && { Authorization: "Bearer " + this.token }) },
 			body: typeof body === "string" ? body : body === undefined ? undefined : JSON.stringify(body),
 		});
 		const text = await response.text();
@@ -85,6 +86,17 @@ export async function confirm(page: Page, button: string | RegExp, reason?: stri
 	await dialog.getByRole("button", { name: button }).click();
 	await expect(dialog).toHaveCount(0);
 }
+
+/** What axe finds that is serious or critical. */
+export async function violations(page: Page) {
+	if (await page.evaluate(() => !("axe" in window))) await page.evaluate(axe.source);
+	const found = await page.evaluate(() => (window as unknown as { axe: typeof axe }).axe.run({ resultTypes: ["violations"] }));
+	const bad = found.violations.filter((v) => v.impact === "serious" || v.impact === "critical");
+	return bad.map((v) => `${v.id}: ${v.nodes.map((n) => n.target.join(" ") + " " + n.failureSummary).join("; ")}`);
+}
+
+/** By how many pixels the page is wider than the window. */
+export const overflow = (page: Page) => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
 
 /** The row of a job in a list. */
 export const row = (page: Page, id: string) => page.locator(`tr[data-row="${id}"]`);

@@ -13,6 +13,26 @@ const strings = {
 	"a very long word": "W".repeat(5000),
 };
 
+test("args of any depth, and what is there twice, break no page", async ({ page, server }) => {
+	const tag = unique("deep");
+	const deep = await server.create(`{"kind":"later","in":"1h","tags":["${tag}","${tag}"],"args":${"[".repeat(1900)}${"]".repeat(1900)}}`);
+	await open(page, `#/jobs?filter=tag:${tag} age<1h age<1h`);
+	await expect(row(page, deep.id)).toContainText("[[[[");
+	await page.getByRole("button", { name: "Remove age<1h" }).click();
+	await row(page, deep.id).getByRole("link").click();
+	await expect(page.getByRole("region", { name: "Details" }).getByRole("link", { name: tag })).toHaveCount(2);
+	await expect(page.locator("section").filter({ has: page.getByRole("heading", { name: "Args" }) })).toContainText("[[[[");
+});
+
+test("a log of many lines keeps the newest", async ({ page, server }) => {
+	const lines = Array.from({ length: 20_000 }, (_, i) => i.toString(36));
+	const job = await server.create({ kind: "fail", args: { text: lines.join("\n") } }, "failed");
+	await open(page, "#/jobs/" + job.id);
+	const log = page.getByRole("log").locator(".line");
+	await expect(log.filter({ hasText: new RegExp(`^\\S+\\s*WARN\\s*${lines.at(-1)}$`) })).toHaveCount(1);
+	expect(await log.count()).toBeLessThanOrEqual(2000);
+});
+
 for (const [name, text] of Object.entries(strings)) {
 	test(`${name} stays text`, async ({ page, server, faults }) => {
 		// Names have 255 bytes at most, and control characters and the like are refused in some of them.

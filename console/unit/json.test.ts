@@ -48,6 +48,12 @@ it("cuts out members and items as they are written", () => {
 	expect(items(m.get("ab")!)).toEqual(["1", "2"]);
 	expect(members("[1]").size).toBe(0);
 	expect(items("{}")).toEqual([]);
+	const deep = "[".repeat(100_000) + '"]"' + "]".repeat(100_000);
+	expect(members(`{"args":${deep},"b":1}`).get("args")).toBe(deep);
+	expect(items(`[{"a]":"\\"]"}, 2]`)).toEqual(['{"a]":"\\"]"}', "2"]);
+	const long = JSON.stringify(["\\\"".repeat(500_000)]);
+	expect(items(`[${long}]`)).toEqual([long]);
+	expect(() => items("[[1, 2")).toThrow(JsonError);
 });
 
 it("prints with indents and keeps numbers", () => {

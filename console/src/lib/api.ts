@@ -1,5 +1,6 @@
 // All requests to the server. They are relative to the page, which may be mounted under any prefix.
 
+import { access } from "./access.svelte";
 import { items, members } from "./json";
 import { heardServerTime } from "./clock.svelte";
 import type { Bulk, Count, Entry, History, Job, Kind, Log, Me, Obstacle, Page, Queue, Range, Session, Verb } from "./types";
@@ -28,18 +29,23 @@ export const within = (location: string, field: string): boolean =>
 interface Options {
 	body?: string;
 	signal?: AbortSignal;
+	token?: string; // to find out whether it is accepted
 }
 
 const patience = 20_000;
 
-async function request(method: string, path: string, { body, signal }: Options = {}): Promise<string> {
+async function request(method: string, path: string, { body, signal, token }: Options = {}): Promise<string> {
+	if (token === undefined && access.closed) throw new Problem(401, "Nobody is signed in.");
+	token ??= access.token;
+	const headers: Record<string, string> = method === "GET" ? {} : { "Content-Type": "application/json" };
+	if (token) headers.Authorization = "Bearer " + token;
 	const limit = AbortSignal.timeout(patience);
 	let response: Response, text: string;
 	try {
 		response = await fetch(new URL("api/v1/" + path, document.baseURI), {
 			method,
 			body,
-			headers: method === "GET" ? {} : { "Content-Type": "application/json" },
+			headers,
 			signal: signal ? AbortSignal.any([signal, limit]) : limit,
 		});
 		text = await response.text();
@@ -48,7 +54,11 @@ async function request(method: string, path: string, { body, signal }: Options =
 		throw new Problem(0, limit.aborted ? "The server did not answer in time." : "The server cannot be reached.");
 	}
 	heardServerTime(response.headers.get("Date"));
+	if (response.status === 401) access.refused(token, response.headers.get("WWW-Authenticate"));
 	if (!response.ok) throw problemOf(response.status, text);
+	if (text && !response.headers.get("Content-Type")?.includes("json")) {
+		throw new Problem(0, "This answer is not errand's. You may have to sign in to this site again: reload the page.");
+	}
 	return text;
 }
 
@@ -135,7 +145,8 @@ export const stats = async (signal?: AbortSignal) => (await get<{ counts: Count[
 export const queues = async (signal?: AbortSignal) => (await get<{ queues: Queue[] }>("queues", signal)).queues;
 export const workers = async (signal?: AbortSignal) => (await get<{ workers: Session[] }>("workers", signal)).workers;
 export const kinds = async (signal?: AbortSignal) => (await get<{ kinds: Kind[] }>("kinds", signal)).kinds;
-export const me = () => optional(get<Me>("me"));
+/** Who this is with a token; undefined where a server does not say. */
+export const me = (token: string) => optional(request("GET", "me", { token }).then((text) => JSON.parse(text) as Me));
 export const history = (range: Range, signal?: AbortSignal) => optional(get<History>("history?range=" + range, signal));
 
 export const pauseQueue = (queue: string, reason: string) => post(`queues/${id(queue)}/pause`, { reason });

@@ -28,9 +28,10 @@ const space = /[ \t\n\r]*/y;
 const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
 const string = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
 const literal = /true|false|null/y;
+const unbracketed = /"(?:[^"\\]|\\.)*"|[^"[\]{}]+/y;
 
-/** Reads one JSON value. */
-export function parse(text: string): Node {
+/** Reads one JSON value. Objects and arrays below a depth are not looked into, if one is given: they come as literals. */
+export function parse(text: string, until = Infinity): Node {
 	let at = 0;
 
 	function skip(pattern: RegExp): string | undefined {
@@ -60,9 +61,22 @@ export function parse(text: string): Node {
 		if (!token(close)) fail(`"," or "${close}"`);
 	}
 
+	/** Skips an object or array, however deep it is. */
+	function nested(): Node {
+		const start = at;
+		let open = 0;
+		do {
+			if (text[at] === "{" || text[at] === "[") open++, at++;
+			else if (text[at] === "}" || text[at] === "]") open--, at++;
+			else if (skip(unbracketed) === undefined) fail("a closing bracket");
+		} while (open > 0);
+		return { kind: "literal", start, end: at, raw: text.slice(start, at) };
+	}
+
 	function value(depth: number): Node {
 		skip(space);
 		const start = at;
+		if (depth > until && (text[at] === "{" || text[at] === "[")) return nested();
 		if (depth > maxDepth) throw new JsonError("it is nested too deeply to be shown", at);
 		if (token("{")) {
 			const members: Member[] = [];
@@ -93,7 +107,7 @@ export function parse(text: string): Node {
 
 /** The values of an object's members, as they are written. No members if it is not an object. */
 export function members(text: string): Map<string, string> {
-	const node = parse(text);
+	const node = parse(text, 0);
 	const found = new Map<string, string>();
 	if (node.kind === "object") {
 		for (const m of node.members) found.set(unquote(m.key), text.slice(m.value.start, m.value.end));
@@ -103,7 +117,7 @@ export function members(text: string): Map<string, string> {
 
 /** The items of an array, as they are written. */
 export function items(text: string): string[] {
-	const node = parse(text);
+	const node = parse(text, 0);
 	return node.kind === "array" ? node.items.map((n) => text.slice(n.start, n.end)) : [];
 }
 

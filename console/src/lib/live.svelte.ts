@@ -2,6 +2,8 @@
 // draw the page anew for each.
 
 import { watch } from "../../../server/watch.js";
+import { access } from "./access.svelte";
+import { clock } from "./clock.svelte";
 import type { LiveJob } from "./types";
 
 export interface Listener {
@@ -12,14 +14,15 @@ export interface Listener {
 interface Match {
 	filter: string;
 	synced?(): void;
-	refused?(detail: string): void;
+	refused?(code: string): void;
 }
 
 const bundleTime = 100;
 
 class Live {
 	state = $state<"connecting" | "open" | "closed" | "paused">("connecting");
-	since = $state(Date.now()); // of the state, but for attempts to connect again
+	since = $state(clock.now); // of the state, but for attempts to connect again
+	failures = $state(0); // connections that ended, or were refused
 
 	#client: ReturnType<typeof watch> | undefined;
 	#listeners = new Set<Listener>();
@@ -34,9 +37,13 @@ class Live {
 		this.state = "connecting";
 		this.#client = watch({
 			url: new URL("api/v1/watch", document.baseURI).href,
+			get token() {
+				return access.token; // that of now, whenever it connects
+			},
 			onState: (state: "connecting" | "open" | "closed") => {
+				if (state === "closed") this.failures++;
 				if (state === "connecting" && this.state === "closed") return; // it is offline until it is connected
-				if (state === "open" || this.state !== "closed") this.since = Date.now();
+				if (state === "open" || this.state !== "closed") this.since = clock.now;
 				this.state = state;
 			},
 			onJob: (job: object) => this.#take(job as LiveJob),
@@ -48,8 +55,8 @@ class Live {
 				this.#flush(); // what was told before is known before
 				this.#matches.get(name)?.synced?.();
 			},
-			onError: (e: { sub?: string; detail: string }) => {
-				if (e.sub) this.#matches.get(e.sub)?.refused?.(e.detail);
+			onError: (e: { sub?: string; code: string }) => {
+				if (e.sub) this.#matches.get(e.sub)?.refused?.(e.code);
 			},
 		});
 		for (const [id, f] of this.#followed) this.#client.follow(id, f.version);
@@ -60,7 +67,7 @@ class Live {
 		this.#client?.close();
 		this.#client = undefined;
 		this.state = "paused";
-		this.since = Date.now();
+		this.since = clock.now;
 	}
 
 	retry() {
@@ -91,14 +98,21 @@ class Live {
 		};
 	}
 
+	/** Asks how these are that somebody follows: the watch forgets those that have ended, and they may be retried or deleted. */
+	look(jobs: { id: string }[]) {
+		for (const { id } of jobs) {
+			const f = this.#followed.get(id);
+			if (f) this.#client?.follow(id, f.version);
+		}
+	}
+
 	/** Follows what matches a filter until the returned function is called. */
 	match(m: Match): () => void {
 		const name = "m" + ++this.#names;
 		this.#matches.set(name, m);
 		this.#client?.match(name, m.filter);
 		return () => {
-			this.#matches.delete(name);
-			this.#client?.unmatch(name);
+			if (this.#matches.delete(name)) this.#client?.unmatch(name);
 		};
 	}
 

@@ -1,5 +1,6 @@
 // What a screen shows of the server, read again every few seconds. What was read stays while it is read anew, and when that fails.
 
+import { untrack } from "svelte";
 import { settings } from "./settings.svelte";
 import type { Problem } from "./api";
 
@@ -53,6 +54,7 @@ export function poll<T>(load: (signal: AbortSignal) => Promise<T>, every: number
 		};
 		const timer = setInterval(again, every);
 		document.addEventListener("visibilitychange", again);
+		untrack(again); // it may have been paused
 		return () => {
 			clearInterval(timer);
 			document.removeEventListener("visibilitychange", again);

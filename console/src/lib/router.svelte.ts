@@ -12,12 +12,6 @@ class Router {
 	go(to: string) {
 		location.hash = to;
 	}
-
-	/** Changes the address without an entry in the browser's history. */
-	replace(to: string) {
-		history.replaceState(null, "", to);
-		this.place = parseHash(to);
-	}
 }
 
 export const router = new Router();

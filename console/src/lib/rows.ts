@@ -54,7 +54,7 @@ export class Newcomers {
 		if (this.#known.has(job.id)) return;
 		const younger = Date.parse(job.created) > (Date.parse(this.#since) || 0);
 		if (younger || (this.#synced && this.#later)) this.ids.add(job.id);
-		else this.#known.add(job.id);
+		else if (!this.#synced) this.#known.add(job.id); // later on it would only grow
 	}
 
 	gone(id: string) {

@@ -1,5 +1,6 @@
 // Who uses the page, what this one may do, and what it has been told.
 
+import { access } from "./access.svelte";
 import * as api from "./api";
 import { verbsOf } from "./verbs";
 import type { Me, Verb } from "./types";
@@ -10,25 +11,47 @@ interface Toast {
 	bad: boolean;
 }
 
+const maxToasts = 5;
+
 class Session {
 	me = $state.raw<Me>({ name: "", role: "viewer", read_only: true, version: "" }); // nothing is offered before it is known
+	asked = $state(false); // whether the server has been asked who this is
 	verbs = $derived<Verb[]>(verbsOf(this.me));
 	mayAct = $derived(this.verbs.length > 0);
 	toasts = $state<Toast[]>([]);
 	#ids = 0;
+	#again: ReturnType<typeof setTimeout> | undefined;
 
+	/** Asks the server who this is, until it answers. */
 	async start() {
+		clearTimeout(this.#again);
+		const { token } = access;
 		try {
-			// A server without this route leaves it to the actions to be refused.
-			this.me = (await api.me()) ?? { name: "", role: "admin", read_only: false, version: "" };
-		} catch {
-			setTimeout(() => this.start(), 5000);
+			this.#take(await api.me(token), token);
+		} catch (e) {
+			clearTimeout(this.#again);
+			if ((e as api.Problem).status !== 401) this.#again = setTimeout(() => this.start(), 5000);
 		}
+		this.asked = true;
+	}
+
+	/** Begins to use a token, if the server accepts it; stay: see access. Fails with a Problem. */
+	async signIn(token: string, stay: boolean) {
+		const me = await api.me(token);
+		access.use(token, stay);
+		this.#take(me, token);
+	}
+
+	#take(me: Me | undefined, token: string) {
+		if (token !== access.token) return;
+		// A server without this route leaves it to the actions to be refused.
+		this.me = me ?? { name: "", role: "admin", read_only: false, version: "" };
+		access.needed = false;
 	}
 
 	say(text: string, bad = false) {
 		const id = ++this.#ids;
-		this.toasts.push({ id, text, bad });
+		this.toasts = [...this.toasts, { id, text, bad }].slice(-maxToasts);
 		if (!bad) setTimeout(() => this.dismiss(id), 6000);
 	}
 
@@ -36,14 +59,17 @@ class Session {
 		this.toasts = this.toasts.filter((t) => t.id !== id);
 	}
 
+	/** Tells that something failed, but for want of a sign-in, which is asked for anyway. */
+	failed(what: string, e: unknown) {
+		if (!access.closed) this.say(`${what}: ${(e as Error).message}`, true);
+	}
+
 	/** Does something, and tells if it failed. */
-	async attempt(what: string, work: () => Promise<unknown>): Promise<boolean> {
+	async attempt(what: string, work: () => Promise<unknown>) {
 		try {
 			await work();
-			return true;
 		} catch (e) {
-			this.say(`${what}: ${(e as Error).message}`, true);
-			return false;
+			this.failed(what, e);
 		}
 	}
 }

@@ -1,4 +1,5 @@
-// What the person at this browser has chosen. It is kept in the browser's storage, where there is one.
+// What the person at this browser has chosen. It is kept in the browser's storage, where there is one: for all tabs, but for
+// the pause, which is of this tab.
 
 import { knowsZone } from "./time";
 
@@ -11,11 +12,12 @@ export interface Settings {
 	paused: boolean; // nothing is refreshed
 }
 
-const key = "errand.console";
+const key = "errand.console", pausedKey = "errand.paused";
 
 function load(): Settings {
-	let kept: Partial<Settings> = {};
+	let kept: Partial<Settings> = {}, paused = false;
 	try {
+		paused = sessionStorage.getItem(pausedKey) !== null;
 		kept = JSON.parse(localStorage.getItem(key) ?? "{}") ?? {};
 	} catch {
 		// no storage here, or something else wrote there
@@ -24,20 +26,30 @@ function load(): Settings {
 		theme: themes.find((t) => t === kept.theme) ?? "system",
 		zone: typeof kept.zone === "string" && knowsZone(kept.zone) ? kept.zone : "local",
 		times: kept.times === "absolute" ? "absolute" : "relative",
-		paused: kept.paused === true,
+		paused,
 	};
 }
 
 export const settings = $state(load());
 
-/** Keeps and applies the settings whenever they change. To be called while a component is made. */
+/** Keeps and applies the settings whenever they change, here or in another tab. To be called while a component is made. */
 export function keepSettings() {
 	$effect(() => {
-		document.documentElement.dataset.theme = settings.theme;
+		const { paused, ...shared } = settings;
+		document.documentElement.dataset.theme = shared.theme;
 		try {
-			localStorage.setItem(key, JSON.stringify(settings));
+			localStorage.setItem(key, JSON.stringify(shared));
+			if (paused) sessionStorage.setItem(pausedKey, "");
+			else sessionStorage.removeItem(pausedKey);
 		} catch {
 			// they last as long as the page
 		}
+	});
+	$effect(() => {
+		const heard = (e: StorageEvent) => {
+			if (e.key === key) Object.assign(settings, load());
+		};
+		addEventListener("storage", heard);
+		return () => removeEventListener("storage", heard);
 	});
 }
