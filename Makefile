@@ -18,6 +18,7 @@ test: ## all tests
 	@internal/testserver/install.sh
 	$(GO) test -timeout 10m ./...
 	cd bench && $(GO) test -timeout 5m ./...
+	cd cron/differential && $(GO) test -timeout 5m ./...
 	console/test.sh
 
 race: ## all tests with the race detector
@@ -31,11 +32,12 @@ chaos: ## faults with real processes on PostgreSQL for FOR=10m; ARGS are flags (
 
 lint: ## vet, staticcheck, formatting, go.mod
 	@echo "Checking the code: vet, staticcheck, gofumpt, go mod tidy."
-	$(GO) vet ./... && cd bench && $(GO) vet ./...
+	$(GO) vet ./... && (cd bench && $(GO) vet ./...) && cd cron/differential && $(GO) vet ./...
 	$(TOOL) staticcheck ./...
 	@out=$$($(TOOL) gofumpt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofumpt would change: $$out"; exit 1; }
 	$(GO) mod tidy -diff
 	cd bench && $(GO) mod tidy -diff
+	cd cron/differential && $(GO) mod tidy -diff
 
 bench: ## errand beside its peers, about two hours; ARGS are flags of bench (-h lists them), such as "-systems PG"
 	@echo "Measuring errand beside its peers (PostgreSQL and Redis are started for it)."

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // schedules have time zones, wherever the binary runs
 
 	"github.com/spf13/cobra"
 )
