@@ -118,7 +118,7 @@ type Schedule struct {
 // Firing is what a [Schedule] did at a nominal time.
 type Firing struct {
 	Schedule string    `json:"-"`
-	Seq      int64     `json:"-"`       // 1, 2, 3 … within the schedule
+	Seq      int64     `json:"-"`       // 1, 2, 3 … within the schedule, without gaps
 	Nominal  time.Time `json:"nominal"` // the nominal time; of several that were missed, the latest
 	At       time.Time `json:"at"`      // when it was
 	Job      ID        `json:"job,omitzero"`

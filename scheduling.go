@@ -108,6 +108,7 @@ func (e *Engine) DeleteSchedule(ctx context.Context, name string) error {
 		if err != nil || done[0] == Written {
 			return err
 		}
+		sleep(ctx, jitter(staleFor))
 	}
 }
 
@@ -145,6 +146,7 @@ func (e *Engine) RunSchedule(ctx context.Context, name string) (*Job, error) {
 		if done[0] == Written {
 			return &f.jobs[0], nil
 		}
+		sleep(ctx, jitter(staleFor))
 	}
 }
 
@@ -193,9 +195,12 @@ func count[T any](all []T, counts func(T) bool) (n int) {
 
 // GetSchedule returns a schedule, or [ErrNoSchedule].
 func (e *Engine) GetSchedule(ctx context.Context, name string) (*Schedule, error) {
-	found, err := e.store.Schedules(ctx, ScheduleQuery{Names: []string{name}})
-	if err != nil {
-		return nil, err
+	var found []Schedule
+	if clean(name) { // else no store can have it
+		var err error
+		if found, err = e.store.Schedules(ctx, ScheduleQuery{Names: []string{name}}); err != nil {
+			return nil, err
+		}
 	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%w: %q", ErrNoSchedule, shorten(name))
@@ -208,6 +213,7 @@ func (e *Engine) Schedules(ctx context.Context, q ScheduleQuery) ([]Schedule, er
 	if q.Limit < 0 || q.Limit > MaxPage {
 		return nil, fmt.Errorf("%w limit %d: use 1 to %d", ErrInvalid, q.Limit, MaxPage)
 	}
+	q.After = cut(q.After, MaxScheduleName)
 	return e.store.Schedules(ctx, q)
 }
 
@@ -268,7 +274,9 @@ func (e *Engine) changeSchedule(ctx context.Context, name string, create bool, e
 			}
 			return nil, err
 		}
-		s.Version++
+		if s.Version++; was == 0 {
+			s.Version = now.UnixMicro() // one of this name that was deleted had another
+		}
 		done, err := e.swapSchedules(ctx, []ScheduleChange{{Schedule: *s, Was: was}})
 		if err != nil {
 			return nil, err
@@ -276,8 +284,12 @@ func (e *Engine) changeSchedule(ctx context.Context, name string, create bool, e
 		if done[0] == Written {
 			return s, nil
 		}
+		sleep(ctx, jitter(staleFor))
 	}
 }
+
+// staleFor is how long to wait for somebody else's change of a schedule, before it is read again.
+const staleFor = 10 * time.Millisecond
 
 // edit takes over a plan.
 func (s *Schedule) edit(from *Schedule, now time.Time) {
@@ -512,6 +524,7 @@ func (w *worker) rebootOne(ctx context.Context, name string) error {
 		if err != nil || done[0] == Written {
 			return err
 		}
+		sleep(ctx, jitter(staleFor))
 	}
 }
 

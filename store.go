@@ -155,7 +155,7 @@ const (
 
 // ScheduleChange is one schedule as it should become, beside what it was.
 type ScheduleChange struct {
-	Schedule Schedule // with Version one above Was
+	Schedule Schedule // with a Version above Was
 	Was      int64    // the version that was read; 0: it was not there
 	Jobs     []Job    // to insert
 	Firings  []Firing // to keep

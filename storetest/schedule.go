@@ -254,9 +254,13 @@ func scheduleFirings(f *fixture) {
 		f.swapSchedules(c)
 		a = c.Schedule
 	}
-	f.swapSchedules(advance(b, func(c *errand.ScheduleChange) { c.Firings = []errand.Firing{newFiring(b, 1), newFiring(b, 2)} }))
+	f.swapSchedules(advance(b, func(c *errand.ScheduleChange) { // more at once than are kept
+		for seq := int64(1); seq <= 2*errand.MaxFirings+10; seq++ {
+			c.Firings = append(c.Firings, newFiring(b, seq))
+		}
+	}))
 	got := f.firings(errand.MaxFirings+1, "b", "a", "none")
-	f.equal("how many are kept", errand.MaxFirings+2, len(got))
+	f.equal("how many are kept", 2*errand.MaxFirings, len(got))
 	for i, x := range got[:errand.MaxFirings] {
 		if x.Schedule != "a" || x.Seq != int64(n-i) {
 			f.Fatalf("firing %d is %d of %s, want %d of a", i, x.Seq, x.Schedule, n-i)
@@ -266,7 +270,7 @@ func scheduleFirings(f *fixture) {
 	for _, x := range f.firings(2, "a", "b") {
 		seqs = append(seqs, x.Seq)
 	}
-	f.equal("the latest two of each", []int64{n, n - 1, 2, 1}, seqs)
+	f.equal("the latest two of each", []int64{n, n - 1, 2*errand.MaxFirings + 10, 2*errand.MaxFirings + 9}, seqs)
 }
 
 func scheduleMany(f *fixture) {
