@@ -119,7 +119,7 @@ func (s *Server) putSchedule(ctx context.Context, in *putScheduleInput) (*putSch
 		return nil, err
 	}
 	out := &putScheduleOutput{http.StatusOK, Prefix + "/schedules/" + url.PathEscape(in.Name), one.ETag, one.Body}
-	if out.Body.Warning = warning; done.Version == 1 {
+	if out.Body.Warning = warning; done.Changed.Equal(done.Created) {
 		out.Status = http.StatusCreated
 	}
 	return out, nil

@@ -3,7 +3,7 @@
 import { access } from "./access.svelte";
 import { items, members } from "./json";
 import { heardServerTime } from "./clock.svelte";
-import type { Bulk, Count, Entry, History, Job, Kind, Log, Me, Obstacle, Page, Queue, Range, Session, Verb } from "./types";
+import type { Bulk, Count, Entry, Firing, History, Job, Kind, Log, Me, Obstacle, Page, Preview, Queue, Range, Schedule, Schedules, Session, Spec, Verb } from "./types";
 
 /** An answer that is an error, or no answer at all (status 0). */
 export class Problem extends Error {
@@ -30,14 +30,17 @@ interface Options {
 	body?: string;
 	signal?: AbortSignal;
 	token?: string; // to find out whether it is accepted
+	only?: Record<string, string>; // headers that say under which condition
 }
 
 const patience = 20_000;
 
-async function request(method: string, path: string, { body, signal, token }: Options = {}): Promise<string> {
+const request = async (method: string, path: string, options?: Options) => (await answer(method, path, options)).text;
+
+async function answer(method: string, path: string, { body, signal, token, only }: Options = {}): Promise<{ text: string; etag: string }> {
 	if (token === undefined && access.closed) throw new Problem(401, "Nobody is signed in.");
 	token ??= access.token;
-	const headers: Record<string, string> = method === "GET" ? {} : { "Content-Type": "application/json" };
+	const headers: Record<string, string> = method === "GET" ? {} : { "Content-Type": "application/json", ...only };
 	if (token) headers.Authorization = "Bearer " + token;
 	const limit = AbortSignal.timeout(patience);
 	let response: Response, text: string;
@@ -59,7 +62,7 @@ async function request(method: string, path: string, { body, signal, token }: Op
 	if (text && !response.headers.get("Content-Type")?.includes("json")) {
 		throw new Problem(0, "This answer is not errand's. You may have to sign in to this site again: reload the page.");
 	}
-	return text;
+	return { text, etag: response.headers.get("ETag") ?? "" };
 }
 
 function problemOf(status: number, text: string): Problem {
@@ -153,3 +156,44 @@ export const pauseQueue = (queue: string, reason: string) => post(`queues/${id(q
 export const resumeQueue = (queue: string, reason: string) => post(`queues/${id(queue)}/resume`, { reason });
 export const drain = (worker: string) => request("POST", `workers/${id(worker)}/drain`);
 export const undrain = (worker: string) => request("POST", `workers/${id(worker)}/undrain`);
+
+/** A page of the schedules, by name; undefined where the server has none. */
+export function schedules(q: { after?: string; limit: number; history: number }, signal?: AbortSignal): Promise<Schedules | undefined> {
+	const params = new URLSearchParams({ limit: String(q.limit), history: String(q.history) });
+	if (q.after) params.set("after", q.after);
+	return optional(get<Schedules>("schedules?" + params, signal));
+}
+
+/** Reads a schedule of which the args are kept as they are written. */
+export function parseSchedule(text: string): Schedule {
+	const schedule = JSON.parse(text) as Schedule;
+	schedule.job.args = members(members(text).get("job")!).get("args");
+	return schedule;
+}
+
+/** A schedule without its firings, and the tag of its plan. */
+export async function getSchedule(name: string, signal?: AbortSignal): Promise<{ schedule: Schedule; etag: string }> {
+	const { text, etag } = await answer("GET", `schedules/${id(name)}?history=0`, { signal });
+	return { schedule: parseSchedule(text), etag };
+}
+
+export const firings = async (name: string, signal?: AbortSignal) => (await get<{ firings: Firing[] }>(`schedules/${id(name)}/firings`, signal)).firings;
+
+/** Sets the plan of a schedule if it has this tag; without one, makes a schedule if there is none of this name. The body is JSON as text. */
+export const putSchedule = async (name: string, body: string, etag: string) =>
+	parseSchedule(await request("PUT", "schedules/" + id(name), { body, only: etag ? { "If-Match": etag } : { "If-None-Match": "*" } }));
+
+export const previewSchedule = async (body: string, signal: AbortSignal) =>
+	JSON.parse(await request("POST", "schedules/preview", { body, signal })) as Preview;
+
+export const pauseSchedule = (name: string, reason: string) => post(`schedules/${id(name)}/pause`, { reason });
+export const resumeSchedule = (name: string, reason: string) => post(`schedules/${id(name)}/resume`, { reason });
+export const runSchedule = async (name: string) => parseJob(await post(`schedules/${id(name)}/run`, {}));
+export const deleteSchedule = (name: string) => request("DELETE", "schedules/" + id(name));
+
+/** Makes the jobs of nominal times that have passed; dry: only counts these. */
+export const backfill = async (name: string, from: string, to: string, dry: boolean) =>
+	JSON.parse(await post(`schedules/${id(name)}/backfill`, { from, to, dry_run: dry })) as { nominal_times: number; made: number };
+
+/** The specs that have a name; none where the server does not say. */
+export const specs = async (signal?: AbortSignal) => (await optional(get<{ specs: Spec[] }>("specs", signal)))?.specs ?? [];

@@ -11,6 +11,7 @@ export const keys = [
 	["g o", "Overview"],
 	["g j", "Jobs"],
 	["g q", "Queues"],
+	["g c", "Schedules"],
 	["g w", "Workers"],
 	["g e", "Enqueue"],
 	["g s", "Settings"],
@@ -19,7 +20,7 @@ export const keys = [
 	["Escape", "Close a dialog, leave a field"],
 ] as const;
 
-const screens: Record<string, string> = { o: "", j: "jobs", q: "queues", w: "workers", e: "enqueue", s: "settings" };
+const screens: Record<string, string> = { o: "", j: "jobs", q: "queues", c: "schedules", w: "workers", e: "enqueue", s: "settings" };
 
 /** Handles a key. Help and pause belong to the caller. */
 export function keyHandler(help: () => void, pause: () => void): (event: KeyboardEvent) => void {

@@ -37,8 +37,7 @@ export function copyOf(job: Job): Draft {
 
 /** The body of the request, as text: args are put into it as they were written. */
 export function bodyOf(d: Draft, zone: string): string {
-	const tags = d.tags.split(",").map((t) => t.trim()).filter(Boolean);
-	const given: [string, unknown][] = [
+	return write([
 		["kind", d.kind],
 		["queue", d.queue || undefined],
 		["priority", numberOf(d.priority)],
@@ -47,15 +46,24 @@ export function bodyOf(d: Draft, zone: string): string {
 		["max_attempts", numberOf(d.maxAttempts)],
 		["timeout", d.timeout || undefined],
 		["unique", d.unique ? { key: d.unique } : undefined],
-		["tags", tags.length ? tags : undefined],
-	];
-	const parts = given.filter(([, v]) => v !== undefined).map(([k, v]) => `${JSON.stringify(k)}:${JSON.stringify(v)}`);
-	if (d.args.trim()) parts.push(`"args":${d.args.trim()}`);
+		["tags", tagsOf(d.tags)],
+	], ["args", d.args]);
+}
+
+/** An object as text. What is undefined is left out; so are empty ones of the values that are put in as they are written. */
+export function write(values: [string, unknown][], ...raw: [string, string][]): string {
+	const parts = values.filter(([, v]) => v !== undefined).map(([k, v]) => `${JSON.stringify(k)}:${JSON.stringify(v)}`);
+	for (const [k, text] of raw) if (text.trim()) parts.push(`${JSON.stringify(k)}:${text.trim()}`);
 	return `{${parts.join(",")}}`;
 }
 
-// What is no number goes to the server as it is: it says what would be right.
-function numberOf(text: string): number | string | undefined {
+export function tagsOf(text: string): string[] | undefined {
+	const tags = text.split(",").map((t) => t.trim()).filter(Boolean);
+	return tags.length ? tags : undefined;
+}
+
+/** The number that a text is. What is none goes to the server as it is: it says what would be right. */
+export function numberOf(text: string): number | string | undefined {
 	const t = text.trim();
 	if (t === "") return undefined;
 	return /^-?\d{1,9}$/.test(t) ? Number(t) : t;

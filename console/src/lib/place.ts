@@ -2,14 +2,15 @@
 
 export interface Place {
 	screen: string; // "" is the overview
-	id: string; // of a job
+	id: string; // of a job, or the name of a schedule
+	part: string; // of what the id names
 	params: URLSearchParams;
 }
 
 export function parseHash(hash: string): Place {
 	const [path = "", query = ""] = split(hash.replace(/^#?\/?/, ""));
-	const [screen = "", id = ""] = path.split("/");
-	return { screen, id: decode(id), params: new URLSearchParams(query) };
+	const [screen = "", id = "", part = ""] = path.split("/");
+	return { screen, id: decode(id), part, params: new URLSearchParams(query) };
 }
 
 function split(text: string): string[] {
@@ -33,4 +34,6 @@ export function href(screen: string, params: Record<string, string | undefined> 
 }
 
 export const jobHref = (id: string) => href("jobs/" + encodeURIComponent(id));
+/** The link to a schedule, or to a part of it. */
+export const scheduleHref = (name: string, part = "") => href("schedules/" + encodeURIComponent(name) + (part && "/" + part));
 export const filterHref = (filter: string) => href("jobs", { filter });

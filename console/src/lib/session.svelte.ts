@@ -18,8 +18,10 @@ class Session {
 	asked = $state(false); // whether the server has been asked who this is
 	verbs = $derived<Verb[]>(verbsOf(this.me));
 	mayAct = $derived(this.verbs.length > 0);
+	schedules = $state(true); // whether the server has them, as far as is known
 	toasts = $state<Toast[]>([]);
 	#ids = 0;
+	#looked = false;
 	#again: ReturnType<typeof setTimeout> | undefined;
 
 	/** Asks the server who this is, until it answers. */
@@ -47,6 +49,18 @@ class Session {
 		// A server without this route leaves it to the actions to be refused.
 		this.me = me ?? { name: "", role: "admin", read_only: false, version: "" };
 		access.needed = false;
+		void this.#look();
+	}
+
+	/** Finds out what the server has. */
+	async #look() {
+		if (this.#looked) return;
+		try {
+			this.schedules = (await api.schedules({ limit: 1, history: 0 })) !== undefined;
+			this.#looked = true;
+		} catch {
+			// the screen will say why
+		}
 	}
 
 	say(text: string, bad = false) {

@@ -36,6 +36,22 @@ export function absolute(ms: number, zone: string): string {
 	return `${p.year}-${p.month}-${p.day} ${p.hour}:${p.minute}:${p.second}`;
 }
 
+/** Mon */
+export function weekday(ms: number, zone: string): string {
+	return new Date(absolute(ms, zone).replace(" ", "T") + "Z").toLocaleDateString("en-GB", { weekday: "short", timeZone: "UTC" });
+}
+
+/** 2026-03-01T14:05:09 in a zone, as a field for a time has it: without seconds if there are none. */
+export function wall(ms: number, zone: string): string {
+	return absolute(ms, zone).replace(" ", "T").replace(/:00$/, "");
+}
+
+/** The IANA name of a zone, where it is known. */
+export const zoneName = (zone: string): string => (zone === "local" ? Intl.DateTimeFormat().resolvedOptions().timeZone : zone);
+
+/** The names of all zones that the browser knows, UTC first. */
+export const zones = (): string[] => ["UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? []).filter((z) => z !== "UTC")];
+
 /** 14:05:09.123 */
 export function timeOfDay(ms: number, zone: string): string {
 	const p = parts(ms, zone);

@@ -1,4 +1,4 @@
-// What goes over the wire, as server/api.go says. Args, checkpoint and result are kept as text, see json.ts.
+// What goes over the wire, as server/api.go and server/schedules.go say. Args, checkpoint and result are kept as text, see json.ts.
 
 export const states = ["scheduled", "waiting", "ready", "running", "paused", "succeeded", "failed", "cancelled"] as const;
 export type State = (typeof states)[number];
@@ -39,6 +39,8 @@ export interface Job {
 	started?: string;
 	ended?: string;
 	expires?: string;
+	schedule?: string;
+	nominal?: string;
 	checkpoint?: string;
 	progress?: Progress;
 	result?: string;
@@ -155,6 +157,92 @@ export interface Me {
 	role: "viewer" | "operator" | "admin";
 	read_only: boolean;
 	version: string;
+}
+
+export type Overlap = "skip" | "queue_one" | "queue_all" | "cancel" | "allow";
+export type Misfire = "once" | "skip" | "catch_up";
+
+export interface Template {
+	kind: string;
+	args?: string;
+	queue?: string;
+	priority?: number;
+	max_attempts?: number;
+	max_crashes?: number;
+	timeout?: string;
+	retention?: string;
+	tags?: string[];
+	metadata?: Record<string, string>;
+}
+
+export interface Firing {
+	seq: number;
+	nominal: string;
+	at: string;
+	outcome: "made" | "skipped" | "missed" | "manual";
+	missed?: number;
+	job?: string;
+	state?: State;
+	started?: string;
+	ended?: string;
+}
+
+/** A schedule in a list: the job is left out, of which long values are missing there. */
+export interface ListedSchedule {
+	name: string;
+	spec: string;
+	zone?: string;
+	start?: string;
+	end?: string;
+	jitter?: string;
+	overlap: Overlap;
+	misfire: Misfire;
+	catch_up?: number;
+	window?: string;
+	grace?: string;
+	resolved?: string;
+	describe: string;
+	created: string;
+	changed: string;
+	registered: boolean;
+	actor?: string;
+	reason?: string;
+	paused?: string;
+	next?: string;
+	upcoming?: string[];
+	prev?: string;
+	late_by?: string;
+	late?: string;
+	made: number;
+	skipped: number;
+	missed: number;
+	last?: { id: string; state?: State; started?: string; ended?: string; error?: string };
+	history?: Firing[];
+	warning?: string;
+}
+
+export interface Schedule extends ListedSchedule {
+	job: Template;
+}
+
+export interface Schedules {
+	schedules: ListedSchedule[];
+	next?: string;
+}
+
+export interface Preview {
+	spec: string;
+	resolved?: string;
+	zone?: string;
+	describe: string;
+	next: string[];
+	warning?: string;
+}
+
+export interface Spec {
+	name: string;
+	spec: string;
+	describe: string;
 }
 
 export const ended = (state: State): boolean => state === "succeeded" || state === "failed" || state === "cancelled";
