@@ -190,7 +190,9 @@ func (s *Schedule) timing() (t timing, err error) {
 		if unknown != nil || s.Zone == "Local" {
 			return t, fmt.Errorf("%w zone %q: use a name such as UTC or Europe/Berlin", ErrInvalid, shorten(s.Zone))
 		}
-		t.cron, err = cron.Parse(spec, cron.In(zone), cron.HashOf(s.Name))
+		if t.cron, err = cron.Parse(spec, cron.In(zone), cron.HashOf(s.Name)); err == nil && t.cron.Location() == time.Local {
+			err = fmt.Errorf("%q: the zone Local is another one on each machine; use its name, such as Europe/Berlin", shorten(spec))
+		}
 	}
 	if err != nil {
 		return t, fmt.Errorf("%w spec: %w", ErrInvalid, err)

@@ -365,20 +365,21 @@ func TestScheduleInvalid(t *testing.T) {
 		job        errand.NewJob
 		plan       errand.Plan
 	}{
-		`name "" of a schedule: use 1 to 240 bytes of printable UTF-8`:          {"", "@every 1m", job, errand.Plan{}},
-		`interval "1ms": use a duration of 1s or more, such as 90s or 1h30m`:    {"s", "@every 1ms", job, errand.Plan{}},
-		`interval "soon": use a duration of 1s or more, such as 90s or 1h30m`:   {"s", "@after soon", job, errand.Plan{}},
-		`"@reboot 5": @reboot stands alone`:                                     {"s", "@reboot 5", job, errand.Plan{}},
-		`zone: @every has none`:                                                 {"s", "@every 1m", job, errand.Plan{Zone: "Europe/Berlin"}},
-		`zone "Mars/Olympus": use a name such as UTC or Europe/Berlin`:          {"s", "0 7 * * *", job, errand.Plan{Zone: "Mars/Olympus"}},
-		`overlap "x": use skip, queue_one, queue_all, cancel or allow`:          {"s", "@every 1m", job, errand.Plan{Overlap: "x"}},
-		`misfire "x": use once, skip or catch_up`:                               {"s", "@every 1m", job, errand.Plan{Misfire: "x"}},
-		`catch up 101: use 1 to 100`:                                            {"s", "@every 1m", job, errand.Plan{Misfire: errand.MisfireCatchUp, CatchUp: 101}},
-		`catch up and window: they belong to misfire catch_up`:                  {"s", "@every 1m", job, errand.Plan{CatchUp: 1}},
-		`job of a schedule: it cannot be unique, Overlap does that`:             {"s", "@every 1m", errand.NewJob{Kind: "k", Options: []errand.Option{errand.Unique("x")}}, errand.Plan{}},
-		`job of a schedule: it cannot wait for other jobs or a time of its own`: {"s", "@every 1m", errand.NewJob{Kind: "k", Options: []errand.Option{errand.In(time.Hour)}}, errand.Plan{}},
-		`kind "": use 1 to 255 bytes of printable UTF-8`:                        {"s", "@every 1m", errand.NewJob{}, errand.Plan{}},
-		`end 2020-01-01 00:00:00 +0000 UTC: use a time after the start`:         {"s", "@every 1m", job, errand.Plan{Start: time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), End: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		`name "" of a schedule: use 1 to 240 bytes of printable UTF-8`:                                             {"", "@every 1m", job, errand.Plan{}},
+		`interval "1ms": use a duration of 1s or more, such as 90s or 1h30m`:                                       {"s", "@every 1ms", job, errand.Plan{}},
+		`interval "soon": use a duration of 1s or more, such as 90s or 1h30m`:                                      {"s", "@after soon", job, errand.Plan{}},
+		`"@reboot 5": @reboot stands alone`:                                                                        {"s", "@reboot 5", job, errand.Plan{}},
+		`zone: @every has none`:                                                                                    {"s", "@every 1m", job, errand.Plan{Zone: "Europe/Berlin"}},
+		`zone "Mars/Olympus": use a name such as UTC or Europe/Berlin`:                                             {"s", "0 7 * * *", job, errand.Plan{Zone: "Mars/Olympus"}},
+		`"TZ=Local 0 7 * * *": the zone Local is another one on each machine; use its name, such as Europe/Berlin`: {"s", "TZ=Local 0 7 * * *", job, errand.Plan{}},
+		`overlap "x": use skip, queue_one, queue_all, cancel or allow`:                                             {"s", "@every 1m", job, errand.Plan{Overlap: "x"}},
+		`misfire "x": use once, skip or catch_up`:                                                                  {"s", "@every 1m", job, errand.Plan{Misfire: "x"}},
+		`catch up 101: use 1 to 100`:                                                                               {"s", "@every 1m", job, errand.Plan{Misfire: errand.MisfireCatchUp, CatchUp: 101}},
+		`catch up and window: they belong to misfire catch_up`:                                                     {"s", "@every 1m", job, errand.Plan{CatchUp: 1}},
+		`job of a schedule: it cannot be unique, Overlap does that`:                                                {"s", "@every 1m", errand.NewJob{Kind: "k", Options: []errand.Option{errand.Unique("x")}}, errand.Plan{}},
+		`job of a schedule: it cannot wait for other jobs or a time of its own`:                                    {"s", "@every 1m", errand.NewJob{Kind: "k", Options: []errand.Option{errand.In(time.Hour)}}, errand.Plan{}},
+		`kind "": use 1 to 255 bytes of printable UTF-8`:                                                           {"s", "@every 1m", errand.NewJob{}, errand.Plan{}},
+		`end 2020-01-01 00:00:00 +0000 UTC: use a time after the start`:                                            {"s", "@every 1m", job, errand.Plan{Start: time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC), End: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)}},
 	} {
 		_, err := e.Schedule(t.Context(), c.name, c.spec, c.job, &c.plan)
 		if !errors.Is(err, errand.ErrInvalid) || !strings.HasSuffix(err.Error(), want) {

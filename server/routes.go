@@ -24,6 +24,7 @@ var policy = map[string]Role{
 
 	"GET /healthz": anyone,
 	"GET /readyz":  anyone,
+	"GET /metrics": Viewer,
 
 	"GET " + Prefix + "/openapi.json": anyone,
 	"GET " + Prefix + "/openapi.yaml": anyone,
@@ -182,6 +183,7 @@ func (s *Server) register() {
 	s.registerWatch()
 	s.routes.HandleFunc("GET "+Prefix+"/watch", s.live)
 	s.routes.HandleFunc("GET "+Prefix+"/watch.js", watchScript)
+	s.routes.HandleFunc("GET /metrics", s.metrics)
 	s.registerHealth()
 	s.registerOpenAPI()
 }
