@@ -367,6 +367,9 @@ func (w *worker) refuse(r *Run) {
 // returned takes the outcome of a run whose handler came back.
 func (w *worker) returned(r *Run, result json.RawMessage, err error) {
 	w.finished.Add(1)
+	if panicked := (*panicError)(nil); err != nil && errors.As(err, &panicked) {
+		w.e.log.Error("job panicked", "kind", r.Job().Kind, "job", r.id, "error", panicked.text, "stack", panicked.stack)
+	}
 	cause := context.Cause(r.ctx)
 	r.settle(outcome{result: result, err: err, cause: cause})
 	r.cancel(context.Canceled)

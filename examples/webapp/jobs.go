@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path"
 	"reflect"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -59,7 +57,6 @@ func newJobs(store errand.Store, s *settings) *Jobs {
 		Prefetch: -1,
 		Lease:    lease,
 		Specs:    s.cron,
-		Wraps:    []func(errand.Handler) errand.Handler{logPanics},
 	})
 	j.oneOff.Do(j.engine, j.runOnce)
 	return j
@@ -176,18 +173,4 @@ func nameOf(job Job) string {
 		return strings.TrimSuffix(path.Base(runtime.FuncForPC(v.Pointer()).Name()), "-fm") // of a method value
 	}
 	return fmt.Sprintf("%T", job)
-}
-
-// logPanics logs a panic before it fails its job.
-func logPanics(next errand.Handler) errand.Handler {
-	return func(ctx context.Context, run *errand.Run) (json.RawMessage, error) {
-		defer func() {
-			if r := recover(); r != nil {
-				job := run.Job()
-				slog.Error("job panicked", "kind", job.Kind, "job", job.ID, "panic", r, "stack", string(debug.Stack()))
-				panic(r)
-			}
-		}()
-		return next(ctx, run)
-	}
 }
