@@ -172,9 +172,12 @@ type timing struct {
 // maxInterval bounds @every and @after.
 const maxInterval = 100 * 366 * 24 * time.Hour
 
+// spec is what says when: Spec, or what it stands for.
+func (s *Schedule) spec() string { return strings.TrimSpace(cmp.Or(s.Resolved, s.Spec)) }
+
 // timing reads the spec of a schedule.
 func (s *Schedule) timing() (t timing, err error) {
-	spec := strings.TrimSpace(cmp.Or(s.Resolved, s.Spec))
+	spec := s.spec()
 	word, text, _ := strings.Cut(spec, " ")
 	switch word {
 	case "@reboot":
@@ -272,7 +275,7 @@ func (s *Schedule) fingerprint() string {
 
 // sameTiming reports whether the nominal times of two schedules of one name are the same.
 func (s *Schedule) sameTiming(o *Schedule) bool {
-	return cmp.Or(s.Resolved, s.Spec) == cmp.Or(o.Resolved, o.Spec) && s.Zone == o.Zone && s.Start.Equal(o.Start) && s.End.Equal(o.End)
+	return s.spec() == o.spec() && s.Zone == o.Zone && s.Start.Equal(o.Start) && s.End.Equal(o.End)
 }
 
 // templateOf keeps what a schedule needs of a job.

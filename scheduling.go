@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -384,12 +385,12 @@ func (e *Engine) swapFired(ctx context.Context, all []*fired) ([]Swapped, error)
 	return done, nil
 }
 
-// lastOf reads the jobs that some schedules have made last.
+// lastOf reads the jobs that some schedules have made last, of those to which they matter.
 func (e *Engine) lastOf(ctx context.Context, all []Schedule) (map[ID]*Job, error) {
 	var ids []ID
 	for i := range all {
-		if all[i].Last != uuid.Nil {
-			ids = append(ids, all[i].Last)
+		if s := &all[i]; s.Last != uuid.Nil && (s.Overlap != OverlapAllow || strings.HasPrefix(s.spec(), "@after")) {
+			ids = append(ids, s.Last)
 		}
 	}
 	if len(ids) == 0 {
