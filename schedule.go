@@ -104,6 +104,7 @@ type Schedule struct {
 	Actor      string    `json:"actor,omitempty"`      // who has changed it last
 	Reason     string    `json:"reason,omitempty"`     // and why
 	Paused     time.Time `json:"paused,omitzero"`      // since then it makes no jobs; zero: it does
+	PausedBy   By        `json:"paused_by,omitzero"`   // who paused it, and why
 
 	Next    time.Time     `json:"next,omitzero"` // the nominal time to come; zero: there is none, or it is not known yet
 	Prev    time.Time     `json:"prev,omitzero"` // the latest that has come

@@ -207,7 +207,7 @@ func TestScheduleStaysPaused(t *testing.T) {
 			e := x.run(time.Minute, errand.Config{}, x.schedule(spec, nil))
 			x.want()
 			s, err := e.GetSchedule(ctx, "s")
-			if err != nil || s.Spec != spec || s.Actor != "ann" || s.Reason != "month end" || s.Paused.IsZero() || !s.Next.IsZero() {
+			if err != nil || s.Spec != spec || s.PausedBy != (errand.By{Actor: "ann", Reason: "month end"}) || s.Paused.IsZero() || !s.Next.IsZero() {
 				t.Errorf("%+v, %v", s, err)
 			}
 		}

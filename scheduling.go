@@ -81,6 +81,7 @@ func (e *Engine) PauseSchedule(ctx context.Context, name, reason string) (*Sched
 		s.Paused = now
 		s.begin(now)
 		s.by(ctx, reason, now)
+		s.PausedBy = By{s.Actor, s.Reason}
 		return nil
 	})
 }
@@ -91,7 +92,7 @@ func (e *Engine) ResumeSchedule(ctx context.Context, name, reason string) (*Sche
 		if s.Paused.IsZero() {
 			return errSame
 		}
-		s.Paused = time.Time{}
+		s.Paused, s.PausedBy = time.Time{}, By{}
 		s.begin(now)
 		s.by(ctx, reason, now)
 		return nil

@@ -57,6 +57,8 @@ type Schedule struct {
 	Actor      string      `json:"actor,omitempty" doc:"Who last edited, paused or resumed it"`
 	Reason     string      `json:"reason,omitempty" doc:"And why"`
 	Paused     time.Time   `json:"paused,omitzero" doc:"Since then it makes no jobs"`
+	PausedBy   string      `json:"paused_by,omitempty" doc:"Who paused it"`
+	PausedFor  string      `json:"paused_reason,omitempty" doc:"And why"`
 	Next       time.Time   `json:"next,omitzero" doc:"The nominal time to come; left out: there is none, or it is not known yet"`
 	Upcoming   []time.Time `json:"upcoming,omitempty" doc:"The next nominal times, five at most; not in lists, and not while it is paused"`
 	Prev       time.Time   `json:"prev,omitzero" doc:"The latest nominal time that has come"`
@@ -337,7 +339,7 @@ func fromSchedule(x *errand.Schedule, now time.Time) Schedule {
 			Spec: x.Spec, Zone: x.Zone, Start: x.Start, End: x.End, Jitter: Duration(x.Jitter), Overlap: x.Overlap, Misfire: x.Misfire,
 			CatchUp: x.CatchUp, Window: Duration(x.Window), Grace: Duration(x.Grace),
 		},
-		Created: x.Created, Changed: x.Changed, Registered: x.Registered != "", Actor: x.Actor, Reason: x.Reason, Paused: x.Paused,
+		Created: x.Created, Changed: x.Changed, Registered: x.Registered != "", Actor: x.Actor, Reason: x.Reason, Paused: x.Paused, PausedBy: x.PausedBy.Actor, PausedFor: x.PausedBy.Reason,
 		Next: x.Next, Prev: x.Prev, Late: Duration(x.Late), Made: x.Made, Skipped: x.Skipped, Missed: x.Missed,
 	}
 	if late := now.Sub(x.Next).Truncate(time.Millisecond); late > 0 && !x.Next.IsZero() && x.Paused.IsZero() {

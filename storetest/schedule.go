@@ -111,6 +111,7 @@ func scheduleFields(f *fixture) {
 			},
 		}
 		s.Resolved, s.Registered, s.Actor, s.Reason, s.Paused = "0 7 * * *", "print", "ann", "a long\nreason <b>", base
+		s.PausedBy = errand.By{Actor: "bob", Reason: "why <b>"}
 		s.Next, s.Prev, s.Last, s.Late = future, base, uuid.New(), 3*time.Millisecond
 		s.Firings, s.Made, s.Skipped, s.Missed = 1<<40, 3, 2, 1
 	})

@@ -218,16 +218,16 @@ func pausedText(x *server.Schedule) string {
 	if x.Paused.IsZero() {
 		return ""
 	}
-	return ago(x.Paused) + byText(x)
+	return ago(x.Paused) + byText(x.PausedBy, x.PausedFor)
 }
 
-// byText is who has changed a schedule last, and why.
-func byText(x *server.Schedule) (text string) {
-	if x.Actor != "" {
-		text = " by " + x.Actor
+// byText is who did something, and why.
+func byText(actor, reason string) (text string) {
+	if actor != "" {
+		text = " by " + actor
 	}
-	if x.Reason != "" {
-		text += ": " + shorten(x.Reason, 60)
+	if reason != "" {
+		text += ": " + shorten(reason, 60)
 	}
 	return text
 }
@@ -312,7 +312,7 @@ func showSchedule(w io.Writer, x *server.Schedule) error {
 	}
 	addTemplate(add, &x.Job)
 	add("created", when(x.Created))
-	add("changed", when(x.Changed)+byText(x))
+	add("changed", when(x.Changed)+byText(x.Actor, x.Reason))
 	if x.Registered {
 		add("registered", "by a program or its settings, each time it starts")
 	}

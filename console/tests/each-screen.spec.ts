@@ -17,11 +17,18 @@ test.beforeAll(async () => {
 	await server.request("POST", "queues/reports/pause", { reason: "the month is being closed" });
 	const paused = await server.create({ kind: "sleep", queue: "media", tags: [go] }, "running");
 	await server.request("POST", `jobs/${paused.id}/pause`, { reason: "after hours" });
+	await server.schedule("digest", { spec: "0 7 * * MON-FRI", zone: "Europe/Berlin", overlap: "allow", job: { kind: "echo", args: { to: ["ops@example.org"], n: 1 }, tags: ["mail"] } });
+	for (let i = 0; i < 6; i++) await server.toSchedule("digest", "run");
+	await server.schedule("import", { spec: "@every 1s", job: { kind: "sleep", queue: "media", tags: [go] } });
+	await server.schedule("month end", { spec: "0 3 L * *", misfire: "catch_up", window: "48h", job: { kind: "fail", args: { text: "timeout" } } });
+	await server.toSchedule("month end", "run");
+	await server.toSchedule("month end", "pause", { reason: "the month is being closed, and the numbers must not change" });
 });
 
 test.afterAll(async () => {
 	const server = new Server(process.env.CONSOLE_URL!);
 	server.letGo(go);
+	for (const name of ["digest", "import", "month end"]) await server.request("DELETE", "schedules/" + encodeURIComponent(name));
 	await server.request("POST", "bulk", { verb: "terminate", filter: "tag:" + go });
 	await server.request("POST", "queues/reports/resume", {});
 });
@@ -37,6 +44,13 @@ const screens: [name: string, hash: () => string, ready: string][] = [
 	["enqueue", () => "#/enqueue", "Attempts at most"],
 	["workers", () => "#/workers", "Working"],
 	["queues", () => "#/queues", "the month is being closed"],
+	["schedules", () => "#/schedules", "must not change"],
+	["schedule", () => "#/schedules/digest", "by hand"],
+	["schedule-running", () => "#/schedules/import", "skipped"],
+	["schedule-paused", () => "#/schedules/month%20end", "must not change"],
+	["schedule-missing", () => "#/schedules/none", "There is no such schedule"],
+	["schedule-new", () => "#/schedules?new=1", "Catch up"],
+	["schedule-edit", () => "#/schedules/digest/edit", "At 07:00"],
 	["settings", () => "#/settings", "Time zone"],
 ];
 

@@ -33,6 +33,16 @@ export class Server {
 		return job;
 	}
 
+	/** Makes a schedule, or sets its plan. */
+	schedule(name: string, plan: object): Promise<any> {
+		return this.request("PUT", "schedules/" + encodeURIComponent(name), { job: { kind: "echo" }, ...plan });
+	}
+
+	/** Does a verb to a schedule. */
+	toSchedule(name: string, verb: string, body: object = {}): Promise<any> {
+		return this.request("POST", `schedules/${encodeURIComponent(name)}/${verb}`, body);
+	}
+
 	/** Lets the jobs of kind steps with this value of go come to their end. */
 	letGo(go: string) {
 		writeFileSync(join(process.env.ERRAND_DIR!, "go-" + go), "");

@@ -52,6 +52,12 @@ for (const [name, text] of Object.entries(strings)) {
 		await server.request("POST", `jobs/${held.id}/pause`, { reason: text.slice(0, 4000) });
 		const echoed = await server.create({ kind: "echo", args: { text } }, "succeeded");
 		if (fields.queue) await server.request("POST", `queues/${encodeURIComponent(label)}/pause`, { reason: label });
+		let schedule = unique("hostile ");
+		for (const c of label.replace(/\p{C}/gu, "")) if (Buffer.byteLength(schedule + c) <= 240) schedule += c;
+		const job = { kind: "fail", args: { [text]: text }, metadata: { [label]: text }, ...fields };
+		await server.schedule(schedule, { spec: "0 0 1 1 *", job });
+		await server.toSchedule(schedule, "run");
+		await server.toSchedule(schedule, "pause", { reason: text.slice(0, 4000) });
 
 		const narrow = async () => expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
 		const begin = text.split("\t")[0]!.slice(0, 40);
@@ -88,6 +94,38 @@ for (const [name, text] of Object.entries(strings)) {
 		await open(page, "#/enqueue?copy=" + held.id);
 		await expect(page.getByLabel("Kind")).toHaveValue(held.kind);
 		await narrow();
+
+		await open(page, "#/schedules");
+		await expect(page.locator("tbody tr").filter({ hasText: schedule })).toContainText(begin); // the name, and the reason
+		await narrow();
+		await open(page, "#/schedules/" + encodeURIComponent(schedule));
+		await expect(page.getByRole("heading", { level: 1 })).toHaveText(schedule);
+		await expect(page.locator("header[aria-label=Schedule]")).toContainText(begin);
+		await expect(page.getByRole("region", { name: "Its jobs" })).toContainText(begin); // metadata, tags
+		await narrow();
+		await page.getByRole("button", { name: "Delete" }).click();
+		await expect(page.getByRole("dialog").getByRole("heading")).toHaveText("Delete: " + schedule);
+		await page.keyboard.press("Escape");
+		await open(page, "#/schedules/" + encodeURIComponent(schedule) + "/edit");
+		await expect(page.getByLabel("Kind")).toHaveValue("fail");
+		await page.getByLabel("When").fill(text.slice(0, 900));
+		await expect(page.getByLabel("When")).toHaveAttribute("aria-invalid", "true");
+		await narrow();
+		await page.route(/\/api\/v1\/schedules(\?|\/)/, async (route) => { // what is checked by the server, as if it were not
+			const response = await route.fetch();
+			const body = await response.json();
+			for (const s of body.schedules ?? [body]) Object.assign(s, { spec: text, resolved: text, describe: text, zone: text, overlap: text, misfire: text, actor: text });
+			await route.fulfill({ response, json: body });
+		});
+		for (const hash of ["#/schedules", "#/schedules/" + encodeURIComponent(schedule)]) {
+			await open(page, hash);
+			await expect(page.locator("code").first()).toContainText(begin);
+			await narrow();
+		}
+		await page.goto("/#/jobs/" + (await server.request("GET", "schedules/" + encodeURIComponent(schedule))).last.id);
+		await expect(page.locator("header[aria-label=Job]")).toContainText("Schedule " + schedule);
+		await narrow();
+		await server.request("DELETE", "schedules/" + encodeURIComponent(schedule));
 
 		expect(await page.title()).not.toContain("owned");
 		expect(await page.locator("main img, main script").count()).toBe(0);

@@ -19,6 +19,12 @@ argv = ["sh", "-c", 'echo "a first line"; echo "::progress 3/10 three of ten"; e
 [command.sleep]
 argv = ["sleep", "600"]
 grace = "200ms"
+[cron]
+nightly = "0 3 * * *"
+[schedule.registered]
+spec = "cron.nightly"
+start = 2099-01-01
+kind = "echo"
 `;
 
 export default async function setup(): Promise<() => Promise<void>> {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { filterHref, href, jobHref, parseHash } from "../src/lib/place";
+import { filterHref, href, jobHref, parseHash, scheduleHref } from "../src/lib/place";
 
 it("reads addresses", () => {
 	expect(parseHash("")).toMatchObject({ screen: "", id: "" });
@@ -16,5 +16,7 @@ it("writes what it reads", () => {
 	const filter = 'error:"100 % & more" tag:ü#/?';
 	expect(parseHash(filterHref(filter)).params.get("filter")).toBe(filter);
 	expect(parseHash(jobHref("a/b?c")).id).toBe("a/b?c");
+	expect(parseHash(scheduleHref("a/b? #%"))).toMatchObject({ screen: "schedules", id: "a/b? #%", part: "" });
+	expect(parseHash(scheduleHref("edit/edit", "edit"))).toMatchObject({ id: "edit/edit", part: "edit" });
 	expect(href("jobs", { filter: "", cursor: undefined })).toBe("#/jobs");
 });

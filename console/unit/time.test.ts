@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { absolute, duration, instant, knowsZone, parseDuration, readable, relative, timeOfDay } from "../src/lib/time";
+import { absolute, duration, instant, knowsZone, parseDuration, readable, relative, timeOfDay, wall, weekday, zoneName, zones } from "../src/lib/time";
 
 const at = Date.parse("2026-03-01T23:30:09.045Z");
 
@@ -8,12 +8,19 @@ it("writes times in a zone", () => {
 	expect(absolute(at, "Asia/Tokyo")).toBe("2026-03-02 08:30:09");
 	expect(absolute(Date.parse("2026-03-01T00:00:00Z"), "UTC")).toBe("2026-03-01 00:00:00");
 	expect(timeOfDay(at, "UTC")).toBe("23:30:09.045");
+	expect(weekday(at, "UTC") + weekday(at, "Asia/Tokyo")).toBe("SunMon");
+	expect(wall(at, "UTC")).toBe("2026-03-01T23:30:09");
+	expect(wall(Date.parse("2026-03-01T00:00:00Z"), "Asia/Tokyo")).toBe("2026-03-01T09:00");
 });
 
 it("knows zones", () => {
 	expect(knowsZone("local")).toBe(true);
 	expect(knowsZone("Europe/Paris")).toBe(true);
 	expect(knowsZone("Mars/Olympus")).toBe(false);
+	expect(zones()[0]).toBe("UTC");
+	expect(zones()).toContain("Europe/Paris");
+	expect(zoneName("Europe/Paris")).toBe("Europe/Paris");
+	expect(knowsZone(zoneName("local"))).toBe(true);
 });
 
 it("reads wall-clock times in a zone", () => {

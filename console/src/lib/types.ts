@@ -208,6 +208,8 @@ export interface ListedSchedule {
 	actor?: string;
 	reason?: string;
 	paused?: string;
+	paused_by?: string;
+	paused_reason?: string;
 	next?: string;
 	upcoming?: string[];
 	prev?: string;
