@@ -3,6 +3,7 @@ package errand
 import (
 	"encoding/binary"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 )
@@ -13,7 +14,7 @@ const (
 	maxFired  = MaxFirings             // nominal times dealt with at once
 	maxCount  = 100_000                // missed nominal times of a cron expression that are counted
 	afterLook = 10 * time.Second       // how often, at least, it is looked whether the job that @after waits for has ended
-	nominalMS = uint64(0xFFFFFFFFFFFF) // bits of milliseconds in a UUID
+	nominalMS = uint64(0xFFFFFFFFFFFF) // the bits of milliseconds in a UUID
 )
 
 // fired is what a schedule that was looked at does.
@@ -135,7 +136,7 @@ func (f *fired) missed(x *timing, cutoff time.Time) {
 	}
 	if count -= int64(len(made)); count > 0 {
 		nominal := s.Prev
-		if len(made) > 0 && s.Misfire == MisfireCatchUp {
+		if len(made) > 0 {
 			nominal = x.prev(s, made[0].Add(-time.Microsecond))
 		}
 		s.Missed += count
@@ -215,10 +216,9 @@ func (s *Schedule) job(nominal, now time.Time, after []ID) Job {
 		Created: now, Version: 1, Due: nominal,
 	}
 	j.Tags = append(slices.Clone(t.Tags), ScheduleTag(s.Name))
-	j.Metadata = map[string]string{MetaSchedule: s.Name, MetaNominal: nominal.Format(time.RFC3339Nano)}
-	for k, v := range t.Metadata {
-		j.Metadata[k] = v
-	}
+	j.Metadata = map[string]string{}
+	maps.Copy(j.Metadata, t.Metadata)
+	j.Metadata[MetaSchedule], j.Metadata[MetaNominal] = s.Name, nominal.Format(time.RFC3339Nano)
 	j.begin(now)
 	return j
 }
