@@ -33,14 +33,15 @@ export class Program {
 		const p = spawn(command!, args, { cwd: this.options.cwd, env: { ...process.env, ...this.options.env } });
 		this.#process = p;
 		return new Promise((resolve, reject) => {
-			let said = "", complaints = "";
-			p.stdout.on("data", (data) => {
+			let said = "";
+			const hear = (data: Buffer) => {
 				said += data;
 				const found = this.says.exec(said);
 				if (found) resolve(found[1]!);
-			});
-			p.stderr.on("data", (data) => (complaints += data));
-			p.once("exit", (code) => reject(new Error(`${command} ended with ${code}: ${complaints}`)));
+			};
+			p.stdout.on("data", hear);
+			p.stderr.on("data", hear);
+			p.once("exit", (code) => reject(new Error(`${command} ended with ${code}: ${said}`)));
 			p.once("error", reject);
 		});
 	}
