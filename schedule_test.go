@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,7 @@ type metronome struct {
 	store errand.Store
 	begin time.Time
 	takes time.Duration
+	mu    sync.Mutex
 	runs  []string // "nominal start" of each, since the begin
 }
 
@@ -37,7 +39,9 @@ func (x *metronome) run(d time.Duration, config errand.Config, setup func(*erran
 	e := errand.New(x.store, &config)
 	tickKind.Do(e, func(ctx context.Context, _ errand.None) error {
 		job := errand.Current(ctx).Job()
+		x.mu.Lock()
 		x.runs = append(x.runs, fmt.Sprintf("%s>%s", short(job.Nominal().Sub(x.begin)), short(time.Since(x.begin))))
+		x.mu.Unlock()
 		select {
 		case <-time.After(x.takes):
 		case <-ctx.Done():
@@ -441,6 +445,8 @@ func TestScheduleClockChanges(t *testing.T) {
 							if nominal := job.Nominal(); time.Since(nominal) > time.Second {
 								t.Errorf("%s for %s began at %s", spec, nominal, time.Now())
 							}
+							x.mu.Lock()
+							defer x.mu.Unlock()
 							got[spec] = append(got[spec], time.Now().In(zone).Format("15:04 MST"))
 							return nil
 						})
