@@ -25,7 +25,7 @@ test: ## all tests
 race: ## all tests with the race detector
 	@echo "Running all tests with the race detector (about eight minutes)."
 	@internal/testserver/install.sh
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 15m ./...
 
 chaos: ## faults with real processes on PostgreSQL for FOR=10m; ARGS are flags (-seed repeats the choice of faults)
 	@internal/testserver/install.sh

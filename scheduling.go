@@ -406,7 +406,7 @@ func (e *Engine) lastOf(ctx context.Context, all []Schedule) (map[ID]*Job, error
 }
 
 const (
-	fireTogether  = 500 // schedules looked at together
+	fireTogether  = 64 // schedules looked at together: the jobs of the first begin while the next are made
 	fireJobs      = 2000
 	fireAfterRace = 20 * time.Millisecond
 )
