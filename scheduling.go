@@ -118,6 +118,32 @@ func (e *Engine) DeleteSchedule(ctx context.Context, name string) error {
 // it, unless the plan allows them to overlap; there is an error if one waits already.
 func (e *Engine) RunSchedule(ctx context.Context, name string) (*Job, error) {
 	e.ask(ctx)
+	f, err := e.fireOne(ctx, name, func(f *fired) error {
+		after := f.behind()
+		if len(after) > 0 && f.last.State == Waiting {
+			return &StateError{ID: f.last.ID, Verb: "run schedule " + name + " before", State: Waiting, Hint: "it runs when the one before has ended"}
+		}
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		j := f.s.job(f.now, f.now, after)
+		j.ID = id
+		f.add(j)
+		f.note(Firing{Nominal: f.now, Outcome: OutcomeManual, Job: id})
+		if x, _ := f.s.timing(); x.after > 0 && f.s.Paused.IsZero() { // the interval is counted from the end of this one
+			f.s.Next, f.s.Wake = time.Time{}, f.now.Add(min(x.after, afterLook))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &f.jobs[0], nil
+}
+
+// fireOne has one schedule do something now that is not up to its plan, again and again while others are faster.
+func (e *Engine) fireOne(ctx context.Context, name string, do func(*fired) error) (*fired, error) {
 	for {
 		s, err := e.GetSchedule(ctx, name)
 		if err != nil {
@@ -128,25 +154,15 @@ func (e *Engine) RunSchedule(ctx context.Context, name string) (*Job, error) {
 			return nil, err
 		}
 		f := &fired{s: *s, last: last[s.Last], now: timestamp(e.Now())}
-		after := f.behind()
-		if len(after) > 0 && f.last.State == Waiting {
-			return nil, &StateError{ID: f.last.ID, Verb: "run schedule " + name + " before", State: Waiting, Hint: "it runs when the one before has ended"}
-		}
-		j := f.s.job(f.now, f.now, after)
-		if j.ID, err = uuid.NewV7(); err != nil {
+		if err := do(f); err != nil {
 			return nil, err
-		}
-		f.add(j)
-		f.note(Firing{Nominal: f.now, Outcome: OutcomeManual, Job: j.ID})
-		if x, _ := s.timing(); x.after > 0 && s.Paused.IsZero() { // the interval is counted from the end of this one
-			f.s.Next, f.s.Wake = time.Time{}, f.now.Add(min(x.after, afterLook))
 		}
 		done, err := e.swapFired(ctx, []*fired{f})
 		if err != nil {
 			return nil, err
 		}
 		if done[0] == Written {
-			return &f.jobs[0], nil
+			return f, nil
 		}
 		sleep(ctx, jitter(staleFor))
 	}
@@ -333,10 +349,16 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-func (e *Engine) swapSchedules(ctx context.Context, changes []ScheduleChange) ([]Swapped, error) {
+func (e *Engine) swapSchedulesQuietly(ctx context.Context, changes []ScheduleChange) ([]Swapped, error) {
 	start := e.callStarts()
 	done, err := e.store.SwapSchedules(ctx, changes)
 	e.called("SwapSchedules", len(changes), start, err)
+	return done, err
+}
+
+// swapSchedules writes schedules that somebody has changed, and has the worker look at them.
+func (e *Engine) swapSchedules(ctx context.Context, changes []ScheduleChange) ([]Swapped, error) {
+	done, err := e.swapSchedulesQuietly(ctx, changes)
 	if slices.Contains(done, Written) {
 		e.worker.lookAtSchedules()
 	}
@@ -357,9 +379,7 @@ func (e *Engine) swapFired(ctx context.Context, all []*fired) ([]Swapped, error)
 		f.s.Version++
 		changes[i] = ScheduleChange{Schedule: f.s, Was: was, Jobs: f.jobs, Firings: f.firings}
 	}
-	start := e.callStarts()
-	done, err := e.store.SwapSchedules(ctx, changes)
-	e.called("SwapSchedules", len(changes), start, err)
+	done, err := e.swapSchedulesQuietly(ctx, changes)
 	if err != nil {
 		return nil, err
 	}
@@ -499,34 +519,17 @@ func (w *worker) reboot(ctx context.Context) {
 			if x, _ := s.timing(); !x.reboot || !s.Paused.IsZero() {
 				continue
 			}
-			w.warn(ctx, "cannot fire a schedule of @reboot", w.rebootOne(ctx, s.Name))
+			_, err := w.e.fireOne(ctx, s.Name, func(f *fired) error {
+				f.s.Prev = f.now
+				f.overlap(f.now)
+				return nil
+			})
+			w.warn(ctx, "cannot fire a schedule of @reboot", err)
 		}
 		if len(page) < MaxPage {
 			return
 		}
 		after = page[len(page)-1].Name
-	}
-}
-
-// rebootOne fires one schedule of @reboot.
-func (w *worker) rebootOne(ctx context.Context, name string) error {
-	for {
-		s, err := w.e.GetSchedule(ctx, name)
-		if err != nil {
-			return err
-		}
-		last, err := w.e.lastOf(ctx, []Schedule{*s})
-		if err != nil {
-			return err
-		}
-		f := &fired{s: *s, last: last[s.Last], now: timestamp(w.e.Now())}
-		f.s.Prev = f.now
-		f.overlap(f.now)
-		done, err := w.e.swapFired(ctx, []*fired{f})
-		if err != nil || done[0] == Written {
-			return err
-		}
-		sleep(ctx, jitter(staleFor))
 	}
 }
 

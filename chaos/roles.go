@@ -63,13 +63,18 @@ func playPart() (code int, ok bool) {
 	if err := json.Unmarshal([]byte(raw), &p); err != nil {
 		panic(err)
 	}
-	go func() { // the driver holds the other end, and is gone when it is closed
+	ctx, stop := leash()
+	defer stop()
+	return p.play(ctx), true
+}
+
+// leash ends this process when its input does: the driver holds the other end, and is gone when it is closed. The context ends with SIGTERM.
+func leash() (context.Context, context.CancelFunc) {
+	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(1)
 	}()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	return p.play(ctx), true
+	return signal.NotifyContext(context.Background(), syscall.SIGTERM)
 }
 
 func (p *part) play(ctx context.Context) int {

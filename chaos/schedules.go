@@ -10,12 +10,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/errandhq/errand"
@@ -63,11 +61,7 @@ func playTicker() (code int, ok bool) {
 	if err := json.Unmarshal([]byte(raw), &x); err != nil {
 		panic(err)
 	}
-	go func() { // the driver holds the other end
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(1)
-	}()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := leash()
 	defer stop()
 	if err := x.play(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
