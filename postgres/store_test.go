@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 
 	"github.com/errandhq/errand"
@@ -15,10 +16,9 @@ func TestMain(m *testing.M) { testserver.Main(m) }
 
 // stores returns what opens empty stores: each is a schema of its own in one database, which is made faster than a database.
 func stores(t *testing.T) func(*testing.T) errand.Store {
-	url, n := testserver.PostgresURL(t), 0
+	url, n := testserver.PostgresURL(t), new(atomic.Int32)
 	return func(t *testing.T) errand.Store {
-		n++
-		s, err := postgres.Open(t.Context(), url, &postgres.Options{Schema: fmt.Sprintf("errand_%d", n), Log: slog.New(slog.DiscardHandler)})
+		s, err := postgres.Open(t.Context(), url, &postgres.Options{Schema: fmt.Sprintf("errand_%d", n.Add(1)), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

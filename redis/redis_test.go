@@ -40,10 +40,9 @@ func openIn(t *testing.T, url, schema, addr string, opts *redis.Options) *postgr
 
 // stores returns what opens empty stores: each is a schema of its own in one database, with a prefix of its own in Redis.
 func stores(t *testing.T) func(*testing.T) errand.Store {
-	url, addr, n := testserver.PostgresURL(t), testserver.RedisAddr(t), 0
+	url, addr, n := testserver.PostgresURL(t), testserver.RedisAddr(t), new(atomic.Int32)
 	return func(t *testing.T) errand.Store {
-		n++
-		schema := fmt.Sprintf("errand_%d", n)
+		schema := fmt.Sprintf("errand_%d", n.Add(1))
 		return openIn(t, url, schema, addr, &redis.Options{Prefix: schema})
 	}
 }

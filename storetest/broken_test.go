@@ -329,7 +329,11 @@ func TestRunFindsBrokenStores(t *testing.T) {
 }
 
 func TestCompareFindsBrokenStores(t *testing.T) {
-	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "1ms", "rapid.seed": "1", "rapid.checks": "400"} {
+	sequences, steps := "400", "30"
+	if testing.Short() {
+		sequences, steps = "2000", "60" // of which rapid does a fifth and a half
+	}
+	for name, value := range map[string]string{"rapid.nofailfile": "true", "rapid.shrinktime": "1ms", "rapid.seed": "1", "rapid.checks": sequences, "rapid.steps": steps} {
 		old := flag.Lookup(name).Value.String()
 		if err := flag.Set(name, value); err != nil {
 			t.Fatal(err)

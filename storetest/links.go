@@ -17,7 +17,6 @@ var linkCases = []testCase{
 	{"links/insert-unknown", "nor for one that was pruned before", linksInsertUnknown},
 	{"links/insert-in-call", "a workflow is inserted in one call, each job after those that it waits for", linksInsertInCall},
 	{"links/insert-conflict", "a job that was not inserted, since its key was taken, is not there to wait for", linksInsertConflict},
-	{"links/many", "one job may wait for a thousand, and a thousand for one", linksMany},
 	{"links/race", "a job that ends while another begins to wait for it must not be missed", linksRace},
 }
 

@@ -20,7 +20,6 @@ var listCases = []testCase{
 	{"list/texts", "who looks for a dozen failures knows a word of the error, or a value of the args", listTexts},
 	{"list/ages", "who looks for what went wrong knows about when", listAges},
 	{"list/unique", "who holds a key is found by the key, and who held it is not", listUnique},
-	{"list/many", "what few jobs among very many match is found in the end, and nothing twice", listMany},
 }
 
 var pageCases = []testCase{

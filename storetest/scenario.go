@@ -26,7 +26,7 @@ var scripts embed.FS
 // Scenarios runs the scripts of testdata on the store: each is the story of a few jobs and
 // workers, told in commands, one a line. With bubble the scripts run in the virtual time of a
 // testing/synctest bubble, for which the store's clock must be Go's and open must work
-// inside one.
+// inside one; without, two or more are played at the same time.
 //
 //	worker NAME [SLOTS]           start an engine with one queue of 2 slots and a lease of 1.5s
 //	stop NAME                     shut it down
@@ -63,6 +63,7 @@ func Scenarios(t *testing.T, bubble func(*testing.T, func(*testing.T)), open fun
 				t.Fatal(err)
 			}
 			if bubble == nil {
+				t.Parallel()
 				play(t, string(text), open)
 				return
 			}
@@ -183,7 +184,7 @@ func (s *stage) startWorker(name string, slots int) error {
 	faults := Faulty(s.store, 1)
 	e := errand.New(faults, &errand.Config{
 		Queues: map[string]int{"default": slots}, Prefetch: -1, Lease: 1500 * time.Millisecond, Poll: 100 * time.Millisecond,
-		ShutdownGrace: 200 * time.Millisecond, StopGrace: 300 * time.Millisecond, Log: quiet(),
+		ShutdownGrace: 500 * time.Millisecond, StopGrace: 300 * time.Millisecond, Log: quiet(),
 		Retry:     func(*errand.Job, error) time.Duration { return 300 * time.Millisecond },
 		Retention: errand.Retention{Failed: 24 * time.Hour},
 	})

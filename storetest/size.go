@@ -15,9 +15,15 @@ import (
 var sizeCases = []testCase{
 	{"size/megabytes", "args, checkpoint and result may have a mebibyte each, and the metadata 64 kibibytes", sizeMegabytes},
 	{"size/names", "a name may have 255 bytes, and a job 32 tags", sizeNames},
+	{"size/empty", "a batch of nothing is done at once", sizeEmpty},
+}
+
+// largeCases take many jobs. A short test goes without them.
+var largeCases = []testCase{
 	{"size/batch", "batches of ten thousand are what makes bulk work fast: no limit on parameters may show", sizeBatch},
 	{"size/leases", "a process may have ten thousand runs under way", sizeLeases},
-	{"size/empty", "a batch of nothing is done at once", sizeEmpty},
+	{"list/many", "what few jobs among very many match is found in the end, and nothing twice", listMany},
+	{"links/many", "one job may wait for a thousand, and a thousand for one", linksMany},
 }
 
 var contextCases = []testCase{

@@ -24,9 +24,16 @@ import (
 )
 
 // Run tests the contract of a store, one subtest for each thing that it asks. When one
-// fails, the reason why the contract asks it is printed with the failure.
+// fails, the reason why the contract asks it is printed with the failure. With -short the
+// few things that take thousands of jobs are left out.
 func Run(t *testing.T, open func(t *testing.T) errand.Store) {
-	for _, c := range cases() {
+	all := cases()
+	if testing.Short() {
+		all = slices.DeleteFunc(all, func(c testCase) bool {
+			return slices.ContainsFunc(largeCases, func(large testCase) bool { return large.name == c.name })
+		})
+	}
+	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			store := open(t)
 			t.Cleanup(func() {
@@ -56,7 +63,7 @@ func cases() []testCase {
 		claimCases, claimRaceCases, wakeCases, pauseCases,
 		swapCases, swapRaceCases, swapUniqueCases, entryCases,
 		linkCases, linkLifeCases, sessionCases, beatCases, orphanCases, pruneCases,
-		listCases, pageCases, statsCases, historyCases, scheduleCases, sizeCases, contextCases,
+		listCases, pageCases, statsCases, historyCases, scheduleCases, sizeCases, contextCases, largeCases,
 	)
 }
 

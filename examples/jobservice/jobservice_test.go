@@ -286,7 +286,7 @@ func TestShutdown(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	s.start(1, "serve")
-	worker := s.start(1, "worker", "JOB_DURATION=1s", "JOB_CONCURRENCY=1", "JOB_PREFETCH=1")[0]
+	worker := s.start(1, "worker", "JOB_DURATION=4s", "JOB_CONCURRENCY=1", "JOB_PREFETCH=1")[0]
 	soon, later := s.post(s.api[0], 1), s.post(s.api[0], 2)
 	s.await(soon, "running")
 	s.await(later, "running") // reserved
