@@ -4,7 +4,7 @@ GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 DEMO_DIR ?= demo-data
 
-.PHONY: help demo test race chaos lint bench build console clean
+.PHONY: help demo test test-bench test-cron race chaos lint bench build console clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
@@ -17,10 +17,15 @@ test: ## all tests
 	@echo "Running all tests (about eight minutes; real servers, real processes, real SIGKILL, a real browser)."
 	@internal/testserver/install.sh
 	$(GO) test -timeout 10m ./...
-	cd bench && $(GO) test -timeout 5m ./...
-	cd cron/differential && $(GO) test -timeout 5m ./...
-	cd robfig/same && $(GO) test -timeout 5m ./...
+	@$(MAKE) --no-print-directory -j 2 -O test-bench test-cron
 	console/test.sh
+
+# Modules of their own, so that nobody else depends on errand's peers.
+test-bench:
+	cd bench && $(GO) test -timeout 5m ./...
+test-cron:
+	cd robfig/same && $(GO) test -timeout 5m ./...
+	cd cron/differential && $(GO) test -timeout 5m ./...
 
 race: ## all tests with the race detector
 	@echo "Running all tests with the race detector (about eight minutes)."

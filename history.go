@@ -24,6 +24,17 @@ type Flow struct {
 	Succeeded int64     `json:"succeeded"`
 	Failed    int64     `json:"failed"`
 	Cancelled int64     `json:"cancelled"`
+
+	// Waited is how long those that were started had waited in all since they were due; each in whole milliseconds.
+	Waited time.Duration `json:"-"`
+}
+
+// Wait returns how long those that were started had waited on average.
+func (f Flow) Wait() time.Duration {
+	if f.Started == 0 {
+		return 0
+	}
+	return f.Waited / time.Duration(f.Started)
 }
 
 // How stores keep the history: in spans of HistoryStep, of which those older than HistoryFine are merged into spans of
@@ -42,10 +53,11 @@ const (
 	FlowSucceeded
 	FlowFailed
 	FlowCancelled
+	FlowWaited // a sum of milliseconds, see [WaitOf]
 )
 
 // FlowCounts are the counts of one span.
-type FlowCounts [5]int64
+type FlowCounts [6]int64
 
 // FlowSums are the counts of spans, by the Unix seconds of their begin: for stores to gather a history in.
 type FlowSums map[int64]*FlowCounts
@@ -63,7 +75,7 @@ func (s FlowSums) Flows() []Flow {
 	var out []Flow
 	for _, at := range slices.Sorted(maps.Keys(s)) {
 		c := s[at]
-		out = append(out, Flow{time.Unix(at, 0).UTC(), c[FlowAdded], c[FlowStarted], c[FlowSucceeded], c[FlowFailed], c[FlowCancelled]})
+		out = append(out, Flow{time.Unix(at, 0).UTC(), c[FlowAdded], c[FlowStarted], c[FlowSucceeded], c[FlowFailed], c[FlowCancelled], time.Duration(c[FlowWaited]) * time.Millisecond})
 	}
 	return out
 }
@@ -87,6 +99,11 @@ func FlowOf(from, to State) (int, bool) {
 	return 0, false
 }
 
+// WaitOf returns how many milliseconds a job waited that was due and then claimed.
+func WaitOf(due, claimed time.Time) int64 {
+	return max(0, claimed.Sub(due).Round(time.Millisecond).Milliseconds())
+}
+
 // History returns how many jobs were added, started and ended, span by span, the oldest first; spans in which nothing happened are left out. What has just
 // happened may be missing for some seconds.
 func (e *Engine) History(ctx context.Context, q HistoryQuery) ([]Flow, error) {
@@ -102,8 +119,8 @@ type history struct {
 	last  int64
 }
 
-func (h *history) count(l laneKey, from, to State, now time.Time) {
-	what, ok := FlowOf(from, to)
+func (h *history) count(l laneKey, from State, j *Job, now time.Time) {
+	what, ok := FlowOf(from, j.State)
 	if !ok {
 		return
 	}
@@ -112,7 +129,11 @@ func (h *history) count(l laneKey, from, to State, now time.Time) {
 		h.last = at
 		h.fold(now)
 	}
-	h.at(at, l)[what]++
+	counts := h.at(at, l)
+	counts[what]++
+	if what == FlowStarted {
+		counts[FlowWaited] += WaitOf(j.Due, now)
+	}
 }
 
 func (h *history) at(at int64, l laneKey) *FlowCounts {

@@ -150,7 +150,7 @@ func (m *memory) insert(j *Job, now time.Time) {
 		m.holders[j.Unique] = r
 	}
 	r.lane.counts[stateIndex(j.State)]++
-	m.history.count(r.lane.laneKey, "", j.State, now)
+	m.history.count(r.lane.laneKey, "", &r.job, now)
 	m.place(r)
 }
 
@@ -319,7 +319,7 @@ func (m *memory) moved(r *record, was State, now time.Time) {
 	if is := r.job.State; was != is {
 		r.lane.counts[stateIndex(was)]--
 		r.lane.counts[stateIndex(is)]++
-		m.history.count(r.lane.laneKey, was, is, now)
+		m.history.count(r.lane.laneKey, was, &r.job, now)
 		if is.Ended() {
 			m.mark(r.job.ID)
 		}

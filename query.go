@@ -163,50 +163,16 @@ func (q *Query) age(key, text string, now time.Time) (rest string, err error) {
 	return rest, nil
 }
 
-// parseAge reads a duration, of which days are a unit too.
+// parseAge reads how long ago something was.
 func parseAge(text string) (time.Duration, error) {
-	days, rest, found := strings.Cut(text, "d")
-	var d time.Duration
-	if found {
-		n, err := time.ParseDuration(days + "h")
-		if err != nil {
-			return 0, fmt.Errorf("age %q: use a duration such as 90s, 1h30m or 7d", shorten(text))
-		}
-		d = 24 * n
-	} else {
-		rest = text
-	}
-	if rest != "" {
-		n, err := time.ParseDuration(rest)
-		if err != nil {
-			return 0, fmt.Errorf("age %q: use a duration such as 90s, 1h30m or 7d", shorten(text))
-		}
-		d += n
-	}
-	if d < 0 {
+	d, err := ParseDuration(text)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("age %q: %w", shorten(text), err)
+	case d < 0:
 		return 0, fmt.Errorf("age %q: use a duration of 0 or more", shorten(text))
 	}
 	return d, nil
-}
-
-// formatAge writes a duration as parseAge reads it: 1d12h, 10m.
-func formatAge(d time.Duration) string {
-	d = d.Round(time.Second)
-	days, rest := d/(24*time.Hour), d%(24*time.Hour)
-	text := rest.String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	switch {
-	case days == 0:
-		return text
-	case rest == 0:
-		return fmt.Sprintf("%dd", days)
-	}
-	return fmt.Sprintf("%dd%s", days, text)
 }
 
 // readValues reads values with commas between them.
@@ -290,13 +256,13 @@ func (q *Query) text(now time.Time) string {
 		terms = append(terms, term+"="+quote(m.Value))
 	}
 	if !q.CreatedBefore.IsZero() {
-		terms = append(terms, "age>"+formatAge(now.Sub(q.CreatedBefore)))
+		terms = append(terms, "age>"+FormatDuration(now.Sub(q.CreatedBefore).Round(time.Second)))
 	}
 	if !q.CreatedAfter.IsZero() {
-		terms = append(terms, "age<"+formatAge(now.Sub(q.CreatedAfter)))
+		terms = append(terms, "age<"+FormatDuration(now.Sub(q.CreatedAfter).Round(time.Second)))
 	}
 	if !q.EndedAfter.IsZero() {
-		terms = append(terms, "ended<"+formatAge(now.Sub(q.EndedAfter)))
+		terms = append(terms, "ended<"+FormatDuration(now.Sub(q.EndedAfter).Round(time.Second)))
 	}
 	return strings.Join(terms, " ")
 }

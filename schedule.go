@@ -208,7 +208,7 @@ func (s *Schedule) timing() (t timing, err error) {
 }
 
 func parseInterval(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(strings.TrimSpace(text))
+	d, err := ParseDuration(strings.TrimSpace(text))
 	if err != nil || d < time.Second || d > maxInterval || d%time.Microsecond != 0 {
 		return 0, fmt.Errorf("interval %q: use a duration of 1s or more, such as 90s or 1h30m", shorten(text))
 	}
@@ -384,9 +384,9 @@ func (s *Schedule) Describe() string {
 	case x.reboot:
 		return "Each time a worker starts"
 	case x.after > 0:
-		return "Every " + formatAge(x.after) + ", counted from the end of the last job"
+		return "Every " + FormatDuration(x.after) + ", counted from the end of the last job"
 	case x.every > 0:
-		return "Every " + formatAge(x.every)
+		return "Every " + FormatDuration(x.every)
 	}
 	return x.cron.Describe()
 }

@@ -1,6 +1,7 @@
 package errand
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -232,7 +233,38 @@ func (e *Engine) Schedules(ctx context.Context, q ScheduleQuery) ([]Schedule, er
 		return nil, fmt.Errorf("%w limit %d: use 1 to %d", ErrInvalid, q.Limit, MaxPage)
 	}
 	q.After = cut(q.After, MaxScheduleName)
-	return e.store.Schedules(ctx, q)
+	match, limit := q.Match, cmp.Or(q.Limit, 100)
+	if q.Match = nil; match == nil {
+		return e.store.Schedules(ctx, q)
+	}
+	var found []Schedule
+	q.Limit = MaxPage
+	for {
+		page, err := e.store.Schedules(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			if match(&page[i]) {
+				found = append(found, page[i])
+			}
+			if len(found) == limit && q.Names == nil {
+				return found, nil
+			}
+		}
+		if len(page) < MaxPage || q.Names != nil {
+			return found, nil
+		}
+		q.After = page[len(page)-1].Name
+	}
+}
+
+// LateBy returns how long ago the nominal time to come has come: nobody has made its job yet. 0 if it has not come, or the schedule is paused.
+func (s *Schedule) LateBy(now time.Time) time.Duration {
+	if s.Next.IsZero() || !s.Paused.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(s.Next))
 }
 
 // Specs returns the specs that have a name, see [Config].Specs.

@@ -167,6 +167,9 @@ type ScheduleQuery struct {
 	Names []string // these, each named once; nil: all
 	After string   // those whose names come after this one
 	Limit int      // 1 to MaxPage; 0 means 100; with Names it does not matter
+
+	// Match selects among these. It is for [Engine.Schedules], which reads on until it has found as many as asked for; no store gets to see it.
+	Match func(*Schedule) bool
 }
 
 // DueSchedules are the schedules to be looked at.

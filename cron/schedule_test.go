@@ -104,7 +104,11 @@ func TestAll(t *testing.T) {
 func TestRandom(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	specs, times := 0, 0
-	for range 400 {
+	count := 400
+	if testing.Short() {
+		count = 100
+	}
+	for range count {
 		spec := randomSpec(r)
 		s, err := Parse(spec, HashOf("x"))
 		if err != nil {

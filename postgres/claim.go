@@ -52,12 +52,13 @@ const (
 	// taken makes the jobs running whose rows of errand.ready p names. What it notes it takes from these rows, so that
 	// the jobs go straight to the client.
 	taken = `
-		d0 as (delete from errand.ready_0 where ctid = any (array(select tid from p where gen = 0)) returning seq, queue, kind),
-		d1 as (delete from errand.ready_1 where ctid = any (array(select tid from p where gen = 1)) returning seq, queue, kind),
-		d2 as (delete from errand.ready_2 where ctid = any (array(select tid from p where gen = 2)) returning seq, queue, kind),
+		d0 as (delete from errand.ready_0 where ctid = any (array(select tid from p where gen = 0)) returning seq, queue, kind, due),
+		d1 as (delete from errand.ready_1 where ctid = any (array(select tid from p where gen = 1)) returning seq, queue, kind, due),
+		d2 as (delete from errand.ready_2 where ctid = any (array(select tid from p where gen = 2)) returning seq, queue, kind, due),
 		d as materialized (select * from d0 union all select * from d1 union all select * from d2),
 		m as (
-			insert into errand.moves (n, src, dst, queue, kind) select count(*), 'ready', 'running', queue, kind from d group by queue, kind),
+			insert into errand.moves (n, src, dst, queue, kind, waited)
+			select count(*), 'ready', 'running', queue, kind, sum(greatest(0, extract(epoch from clock_timestamp() - due) * 1000)) from d group by queue, kind),
 		r as (
 			insert into errand.runs (session, minute, chunk)
 			select $1::uuid, date_trunc('minute', clock_timestamp()), c.chunk from (select distinct seq >> 10 as chunk from d) c order by 3 on conflict do nothing),

@@ -116,6 +116,8 @@ const (
 		h as (
 			insert into errand.history (at, what, queue, kind, n)
 			select to_timestamp(floor(extract(epoch from statement_timestamp()) / 10) * 10), what, queue, kind, sum(n) from (
+				select waited as n, queue, kind, 5 as what from m where waited > 0
+				union all
 				select n, queue, kind, case when dst = 'succeeded' then 2 when dst = 'failed' then 3 when dst = 'cancelled' then 4
 					when src is null then 0 when dst = 'running' then 1 end as what
 				from m where not folded) m

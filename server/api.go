@@ -223,8 +223,14 @@ type Kinds struct {
 
 // History is how many jobs were added, started and ended, step by step. The last point is not over yet.
 type History struct {
-	Step   Duration      `json:"step"`
-	Points []errand.Flow `json:"points"`
+	Step   Duration `json:"step"`
+	Points []Point  `json:"points"`
+}
+
+// Point is a step of a history.
+type Point struct {
+	errand.Flow
+	Wait *Duration `json:"wait,omitempty" doc:"How long the jobs that were started had waited on average since they were due"`
 }
 
 // Me is who makes the request, and what may be done.

@@ -133,6 +133,9 @@ func (s *Server) transform(ctx huma.Context, _ string, v any) (any, error) {
 		for _, d := range e.Errors {
 			if d != nil && d.Location != "" {
 				message := strings.TrimPrefix(quoted.ReplaceAllString(d.Message, ""), "invalid value: ")
+				if choices, ok := strings.CutPrefix(d.Message, "expected value to be one of "); ok { // these are ours
+					message = "expected one of " + strings.Trim(choices, `"`)
+				}
 				p.Errors = append(p.Errors, ProblemField{d.Location, message})
 			}
 		}

@@ -203,9 +203,13 @@ func (s *Server) history(ctx context.Context, in *historyInput) (*historyOutput,
 	}
 	out := &historyOutput{History{Step: Duration(step)}}
 	for at := from; !at.After(now); at = at.Add(step) {
-		point := errand.Flow{Time: at}
+		point := Point{Flow: errand.Flow{Time: at}}
 		if len(flows) > 0 && flows[0].Time.Equal(at) {
-			point, flows = flows[0], flows[1:]
+			point.Flow, flows = flows[0], flows[1:]
+		}
+		if point.Started > 0 {
+			wait := Duration(point.Flow.Wait())
+			point.Wait = &wait
 		}
 		out.Body.Points = append(out.Body.Points, point)
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +180,38 @@ func TestDuration(t *testing.T) {
 			t.Error(text, d, err)
 		}
 	}
+}
+
+func TestHistory(t *testing.T) {
+	r := newRig(t, nil)
+	r.create(`{"kind":"none","queue":"other"}`)
+	r.create(`{"kind":"echo"}`)
+	var h History
+	for range 1000 {
+		r.do("GET", "/api/v1/history?range=15m&queue=default", "").want(200).decode(&h)
+		if slices.ContainsFunc(h.Points, func(p Point) bool { return p.Succeeded > 0 }) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	sum, wait := errand.Flow{}, Duration(-1)
+	for i, p := range h.Points {
+		if i > 0 && p.Time.Sub(h.Points[i-1].Time) != 10*time.Second {
+			t.Errorf("%s comes after %s", p.Time, h.Points[i-1].Time)
+		}
+		if (p.Wait != nil) != (p.Started > 0) {
+			t.Errorf("%+v", p)
+		}
+		if p.Wait != nil {
+			wait = *p.Wait
+		}
+		sum.Added, sum.Started, sum.Succeeded = sum.Added+p.Added, sum.Started+p.Started, sum.Succeeded+p.Succeeded
+	}
+	if len(h.Points) != 90 || time.Duration(h.Step) != 10*time.Second || (sum != errand.Flow{Added: 1, Started: 1, Succeeded: 1}) || wait < 0 || time.Duration(wait) > time.Minute {
+		t.Errorf("%d points, %+v, wait %s", len(h.Points), sum, wait)
+	}
+	if p := r.do("GET", "/api/v1/history?range=2h", "").want(422).problem(); p.Errors[0].Message != "expected one of 15m, 1h, 24h, 168h" {
+		t.Errorf("%+v", p)
+	}
+	r.do("GET", "/api/v1/history?rang=1h", "").want(422)
 }

@@ -125,6 +125,8 @@ type (
 	schedulesInput struct {
 		After   string `query:"after" maxLength:"240" doc:"The next of the page before: only schedules whose names come after this one"`
 		Limit   int    `query:"limit" minimum:"1" maximum:"200" default:"100"`
+		Search  string `query:"search" maxLength:"255" doc:"Only those with this in their name, spec, kind or queue, whatever the case"`
+		Only    string `query:"only" enum:"paused,late" doc:"Only those that are paused; only those whose job is late by a second or more"`
 		History int    `query:"history" minimum:"0" maximum:"100" default:"20" doc:"How many firings of each to tell"`
 	}
 	scheduleInput struct {
@@ -186,7 +188,7 @@ func (s *Server) registerSchedules() {
 }
 
 func (s *Server) schedules(ctx context.Context, in *schedulesInput) (*schedulesOutput, error) {
-	page, err := s.engine.Schedules(ctx, errand.ScheduleQuery{After: in.After, Limit: in.Limit + 1})
+	page, err := s.engine.Schedules(ctx, errand.ScheduleQuery{After: in.After, Limit: in.Limit + 1, Match: in.match(s.engine.Now())})
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +204,22 @@ func (s *Server) schedules(ctx context.Context, in *schedulesInput) (*schedulesO
 		out.Body.Schedules[i].shorten()
 	}
 	return out, nil
+}
+
+// match is what selects schedules; nil: nothing does.
+func (in *schedulesInput) match(now time.Time) func(*errand.Schedule) bool {
+	text := strings.ToLower(in.Search)
+	if text == "" && in.Only == "" {
+		return nil
+	}
+	return func(x *errand.Schedule) bool {
+		if in.Only == "paused" && x.Paused.IsZero() || in.Only == "late" && x.LateBy(now) < time.Second {
+			return false
+		}
+		return slices.ContainsFunc([]string{x.Name, x.Spec, x.Resolved, x.Job.Kind, x.Job.Queue}, func(s string) bool {
+			return strings.Contains(strings.ToLower(s), text)
+		})
+	}
 }
 
 func (s *Server) getSchedule(ctx context.Context, in *getScheduleInput) (*scheduleOutput, error) {
@@ -341,9 +359,7 @@ func fromSchedule(x *errand.Schedule, now time.Time) Schedule {
 		},
 		Created: x.Created, Changed: x.Changed, Registered: x.Registered != "", Actor: x.Actor, Reason: x.Reason, Paused: x.Paused, PausedBy: x.PausedBy.Actor, PausedFor: x.PausedBy.Reason,
 		Next: x.Next, Prev: x.Prev, Late: Duration(x.Late), Made: x.Made, Skipped: x.Skipped, Missed: x.Missed,
-	}
-	if late := now.Sub(x.Next).Truncate(time.Millisecond); late > 0 && !x.Next.IsZero() && x.Paused.IsZero() {
-		v.LateBy = Duration(late)
+		LateBy: Duration(x.LateBy(now).Truncate(time.Millisecond)),
 	}
 	if x.Last != uuid.Nil {
 		v.Last = &LastJob{ID: x.Last}

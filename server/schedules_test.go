@@ -294,7 +294,25 @@ func TestListSchedules(t *testing.T) {
 	if x := r.do("GET", schedulePath("failing"), "").want(200).schedule(); x.Last.ID != failing.Last.ID || x.Last.State != "" || x.History[0].State != "" || x.Job.Args == nil {
 		t.Errorf("its job is gone: %+v %+v", x.Last, x.History)
 	}
-	for _, q := range []string{"limit=0", "limit=201", "history=101", "afte=x"} {
+	r.do("POST", schedulePath("failing", "/pause"), "").want(200)
+	for q, want := range map[string]string{
+		"search=BUS": "busy", "search=%401h": "", "search=+1h&limit=1": "failing …", "search=+1h&limit=1&after=failing": "idle", "search=fail": "failing",
+		"search=reboot": "of the program", "only=paused": "failing", "only=paused&search=busy": "", "only=late": "",
+	} {
+		var page Schedules
+		r.do("GET", "/api/v1/schedules?"+q, "").want(200).decode(&page)
+		var got []string
+		for _, x := range page.Schedules {
+			got = append(got, x.Name)
+		}
+		if page.Next != "" {
+			got = append(got, "…")
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s finds %q, want %s", q, got, want)
+		}
+	}
+	for _, q := range []string{"limit=0", "limit=201", "history=101", "afte=x", "only=x"} {
 		r.do("GET", "/api/v1/schedules?"+q, "").want(422)
 	}
 	if p := r.do("GET", schedulePath("busy", "/firings?limit=101"), "").want(422).problem(); p.Errors[0].Location != "query.limit" {

@@ -180,7 +180,7 @@ func (t *tx) claim(jobs []errand.Job, session uuid.UUID, l errand.Lane) ([]erran
 		}
 		t.count(s.Queue, s.Kind, ready, -1)
 		t.count(s.Queue, s.Kind, running, 1)
-		t.flow(s.Queue, s.Kind, errand.Ready, errand.Running)
+		t.flow(errand.Ready, &s.Job)
 		if err := t.changed(&s.ID, s.Queue, s.Kind, running); err != nil {
 			return jobs, err
 		}

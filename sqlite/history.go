@@ -14,10 +14,15 @@ type flowKey struct {
 	what        int
 }
 
-// flow counts a move of a job from one state to another.
-func (t *tx) flow(queue, kind string, from, to errand.State) {
-	if what, ok := errand.FlowOf(from, to); ok {
-		t.flows[flowKey{queue, kind, what}]++
+// flow counts a move of a job from a state to that which it has.
+func (t *tx) flow(from errand.State, j *errand.Job) {
+	what, ok := errand.FlowOf(from, j.State)
+	if !ok {
+		return
+	}
+	t.flows[flowKey{j.Queue, j.Kind, what}]++
+	if what == errand.FlowStarted {
+		t.flows[flowKey{j.Queue, j.Kind, errand.FlowWaited}] += errand.WaitOf(j.Due, t.now)
 	}
 }
 

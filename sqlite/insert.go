@@ -107,7 +107,7 @@ func (t *tx) insertTogether(jobs []errand.Job) (bool, error) {
 // entered notes a job that was inserted.
 func (t *tx) entered(j *errand.Job) error {
 	t.count(j.Queue, j.Kind, stateNumber(j.State), 1)
-	t.flow(j.Queue, j.Kind, "", j.State)
+	t.flow("", j)
 	return t.changed(&j.ID, j.Queue, j.Kind, stateNumber(j.State))
 }
 

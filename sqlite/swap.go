@@ -62,7 +62,7 @@ func (t *tx) swap(c *errand.Change) (errand.Swapped, error) {
 	if c.From != c.Job.State {
 		t.count(c.Job.Queue, c.Job.Kind, stateNumber(c.From), -1)
 		t.count(c.Job.Queue, c.Job.Kind, stateNumber(c.Job.State), 1)
-		t.flow(c.Job.Queue, c.Job.Kind, c.From, c.Job.State)
+		t.flow(c.From, &c.Job)
 		if c.Job.State.Ended() {
 			err = t.markLinks(&c.Job.ID)
 		}

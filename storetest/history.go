@@ -12,6 +12,7 @@ var historyCases = []testCase{
 	{"history/counts", "what was added, started and ended is counted, once, whatever way it took", historyCounts},
 	{"history/narrow", "the history of one queue or kind has nothing of others", historyNarrow},
 	{"history/pruned", "jobs that are gone have happened all the same", historyPruned},
+	{"history/waited", "how long jobs wait tells whether there are enough workers", historyWaited},
 	{"history/old", "a span that is over is not asked for", historyOld},
 }
 
@@ -36,17 +37,18 @@ func (f *fixture) flows(q errand.HistoryQuery) (sum errand.Flow) {
 		sum.Succeeded += x.Succeeded
 		sum.Failed += x.Failed
 		sum.Cancelled += x.Cancelled
+		sum.Waited += x.Waited
 	}
 	return sum
 }
 
-// flow checks the sums of the history, which may lag.
+// flow checks the sums of the history, which may lag, but for the waiting.
 func (f *fixture) flow(q errand.HistoryQuery, want errand.Flow) {
 	f.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		f.prune(1) // a store may do its upkeep then
 		got := f.flows(q)
-		if got == want {
+		if got.Waited = 0; got == want {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -90,6 +92,22 @@ func historyPruned(f *fixture) {
 	f.prune(10)
 	f.gone(j.ID)
 	f.flow(errand.HistoryQuery{Since: f.now().Add(-time.Hour)}, errand.Flow{Added: 1, Started: 1, Succeeded: 1})
+}
+
+func historyWaited(f *fixture) {
+	since := f.now().Add(-time.Hour)
+	for _, ago := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, -time.Minute} {
+		f.insert(newJob(func(j *errand.Job) { j.Due = since.Add(time.Hour - ago) }))
+	}
+	f.claim(uuid.New(), 2) // the earlier is due, the earlier it starts
+	f.claim(uuid.New(), 1)
+	f.claim(uuid.New(), 1) // ready before it was due: it has not waited
+	took := f.now().Sub(since) - time.Hour
+	q := errand.HistoryQuery{Since: since}
+	f.flow(q, errand.Flow{Added: 4, Started: 4})
+	if got := f.flows(q).Waited; got < 70*time.Second || got > 70*time.Second+3*took+5*time.Millisecond {
+		f.Errorf("History: the jobs waited for %v; want 70 s and up to %v more", got, 3*took)
+	}
 }
 
 func historyOld(f *fixture) {

@@ -249,6 +249,10 @@ func TestEnqueueListShow(t *testing.T) {
 	}
 	s.errand("show", after).check(t, 0, `id +`+after+`\nkind +greet\nstate +waiting: waits for 1 other job\n.*after +1 job, waits for 1 of them; if one fails: cancel\n`, ``)
 	s.errand("stats").check(t, 0, `QUEUE +KIND .*\nbulk +greet .*`, ``)
+	eventually(t, "the history tells what was added", func() bool { return strings.Contains(s.must("history", "--queue", "bulk"), "WAIT") })
+	s.errand("history", "--queue", "bulk").check(t, 0, `TIME +ADDED .*WAIT\n\d{4}-\d\d-\d\d \d\d:\d\d:\d0 +[1-9].*`, ``)
+	s.errand("history", "--kind", "none", "--range", "24h").check(t, 0, ``, `errand: nothing has happened in this time\n`)
+	s.errand("history", "--range", "2h").check(t, 2, ``, `errand: .*15m.*\n`)
 	s.errand("kinds").check(t, 0, `KIND +WORKERS\nfail +1\ngreet +1\nhold +1\ntree +1\n`, ``)
 	s.errand("workers").check(t, 0, `SESSION .*alive.*fail greet hold tree\n`, ``)
 }

@@ -59,7 +59,7 @@ func newClient(cmd *cobra.Command) (*client, error) {
 		c.say("warning: %s", w)
 	}
 	if f := cmd.Flags().Lookup("patience"); f != nil {
-		c.patience, err = parseDuration(f.Value.String())
+		c.patience, err = errand.ParseDuration(f.Value.String())
 	}
 	return c, err
 }
@@ -298,7 +298,7 @@ func (c *client) patiently(ctx context.Context, do func(alive func()) error) err
 		}
 		if lost.IsZero() {
 			lost = time.Now()
-			c.say("the server is away, trying again for %s", showDuration(c.patience))
+			c.say("the server is away, trying again for %s", errand.FormatDuration(c.patience))
 		}
 		if time.Since(lost) > c.patience {
 			return err

@@ -37,7 +37,7 @@ type duration struct{ d time.Duration }
 
 // UnmarshalText reads a duration.
 func (d *duration) UnmarshalText(text []byte) (err error) {
-	d.d, err = parseDuration(string(text))
+	d.d, err = errand.ParseDuration(string(text))
 	if err == nil && d.d < 0 {
 		err = errors.New("use a duration of 0 or more")
 	}

@@ -184,7 +184,7 @@ func (f *jobFlags) options(cmd *cobra.Command, kind string) (n server.NewJob, er
 
 func (f *jobFlags) times(n *server.NewJob) error {
 	if f.timeout != "" {
-		d, err := parseDuration(f.timeout)
+		d, err := errand.ParseDuration(f.timeout)
 		if err != nil {
 			return fmt.Errorf("--timeout %q: %w", f.timeout, err)
 		}
@@ -199,7 +199,7 @@ func (f *jobFlags) times(n *server.NewJob) error {
 		return errors.New("--in and --at: use one of them")
 	}
 	if f.in != "" {
-		d, err := parseDuration(f.in)
+		d, err := errand.ParseDuration(f.in)
 		if err != nil {
 			return fmt.Errorf("--in %q: %w", f.in, err)
 		}
@@ -245,7 +245,7 @@ func (f *jobFlags) uniqueness(n *server.NewJob) error {
 	}
 	u := &server.Unique{Key: f.unique, Scope: errand.Scope(f.scope)}
 	if f.window != "" {
-		d, err := parseDuration(f.window)
+		d, err := errand.ParseDuration(f.window)
 		if err != nil {
 			return fmt.Errorf("--unique-for %q: %w", f.window, err)
 		}

@@ -83,7 +83,7 @@ Without writing Go, a [command.NAME] in the server's settings makes any program 
 	group("control", verbCommands()...)
 	group("control", deleteCommand(), bulkCommand(), queueCommand(), drainCommand("drain"), drainCommand("undrain"))
 	group("schedules", scheduleCommand())
-	group("see", statsCommand(), queuesCommand(), workersCommand(), kindsCommand())
+	group("see", statsCommand(), historyCommand(), queuesCommand(), workersCommand(), kindsCommand())
 	root.AddCommand(versionCommand(), exitCodesHelp())
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

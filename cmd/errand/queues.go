@@ -14,7 +14,7 @@ import (
 )
 
 func queuesCommand() *cobra.Command {
-	return overviewCommand("queues", "List the queues", "there are no queues yet: a queue comes with its first job",
+	return overviewCommand("queues", "List the queues", "there are no queues yet: a queue comes with its first job", nil,
 		func(q *server.Queues) []server.QueueInfo { return q.Queues }, queuesTable)
 }
 

@@ -63,6 +63,7 @@ const specHelp = `When:
 
 func scheduleListCommand(use string) *cobra.Command {
 	var format string
+	query := url.Values{}
 	cmd := &cobra.Command{
 		Use: use,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,7 +71,7 @@ func scheduleListCommand(use string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			all, err := c.schedules(cmd.Context())
+			all, err := c.schedules(cmd.Context(), query)
 			if err != nil {
 				return err
 			}
@@ -79,6 +80,10 @@ func scheduleListCommand(use string) *cobra.Command {
 			case format == "json":
 				return p.json(server.Schedules{Schedules: append([]server.Schedule{}, all...)}, "  ")
 			case format == "table" && len(all) == 0:
+				if query.Has("search") || query.Has("only") {
+					c.say("no schedule matches")
+					return nil
+				}
 				c.say("there are no schedules: make one with errand schedule set")
 				return nil
 			}
@@ -87,12 +92,15 @@ func scheduleListCommand(use string) *cobra.Command {
 	}
 	clientFlags(cmd)
 	addFormat(cmd, &format, "table", "json", "jsonl", "id")
+	queryFlag(cmd, query, "search", "only those with this `text` in their name, spec, kind or queue")
+	queryFlag(cmd, query, "only", "only those that are `paused`, or late")
 	return cmd
 }
 
-// schedules lists all schedules.
-func (c *client) schedules(ctx context.Context) (all []server.Schedule, err error) {
-	q := url.Values{"limit": {"200"}, "history": {"0"}}
+// schedules lists all schedules that a query selects.
+func (c *client) schedules(ctx context.Context, q url.Values) (all []server.Schedule, err error) {
+	q.Set("limit", "200")
+	q.Set("history", "0")
 	for {
 		var page server.Schedules
 		if err := c.do(ctx, http.MethodGet, "/schedules", q, nil, &page); err != nil {
@@ -122,7 +130,7 @@ func completeSchedules(cmd *cobra.Command, args []string, _ string) ([]string, c
 	if c == nil || len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	all, _ := c.schedules(ctx)
+	all, _ := c.schedules(ctx, url.Values{})
 	var words []string
 	for i := range all {
 		words = append(words, all[i].Name+"\t"+all[i].Describe)
@@ -307,7 +315,7 @@ func showSchedule(w io.Writer, x *server.Schedule) error {
 		d    server.Duration
 	}{{"grace", x.Grace}, {"jitter", x.Jitter}} {
 		if d.d != 0 {
-			add(d.name, showDuration(durationOf(d.d)))
+			add(d.name, errand.FormatDuration(durationOf(d.d)))
 		}
 	}
 	addTemplate(add, &x.Job)
@@ -330,7 +338,7 @@ func misfireText(x *server.Schedule) string {
 		text += fmt.Sprintf(", %d at most", x.CatchUp)
 	}
 	if x.Window > 0 {
-		text += ", none older than " + showDuration(durationOf(x.Window))
+		text += ", none older than " + errand.FormatDuration(durationOf(x.Window))
 	}
 	return text
 }
@@ -346,7 +354,7 @@ func addTemplate(add func(name, value string), j *server.Template) {
 	add("args", compact(j.Args))
 	add("attempts", strconv.Itoa(j.MaxAttempts))
 	if j.Timeout != nil {
-		add("timeout", showDuration(durationOf(*j.Timeout)))
+		add("timeout", errand.FormatDuration(durationOf(*j.Timeout)))
 	}
 	if j.Retention != 0 {
 		add("retention", j.Retention.String())

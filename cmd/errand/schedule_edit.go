@@ -57,7 +57,7 @@ func (f *planFlags) plan(spec string) (p server.Plan, err error) {
 		to         *server.Duration
 	}{{"jitter", f.jitter, &p.Jitter}, {"window", f.window, &p.Window}, {"grace", f.grace, &p.Grace}} {
 		if d.text != "" {
-			v, err := parseDuration(d.text)
+			v, err := errand.ParseDuration(d.text)
 			if err != nil {
 				return p, fmt.Errorf("--%s %q: %w", d.flag, d.text, err)
 			}

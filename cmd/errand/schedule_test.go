@@ -77,6 +77,9 @@ func TestScheduleSet(t *testing.T) {
 		s.must("schedule", "show", name)
 	}
 	s.errand("schedule", "ls").check(t, 0, `NAME +WHEN +NEXT +OVERLAP\n.*\na/b ü +Every 3h +in \d.*skip\n.*`, ``)
+	s.errand("schedule", "ls", "--search", "3H", "-o", "id").check(t, 0, "a/b ü\n", ``)
+	s.errand("schedule", "ls", "--search", "3h", "--only", "paused").check(t, 0, ``, `errand: no schedule matches\n`)
+	s.errand("schedule", "ls", "--only", "x").check(t, 2, ``, `errand: .*paused.*late.*\n`)
 	s.errand("schedule", "delete", "a/b ü").check(t, 2, ``, `errand: nothing was deleted: add --yes.*`)
 	s.errand("schedule", "delete", "a/b ü", "a?b#c", "-y").check(t, 0, ``, `errand: schedule a/b ü: deleted\nerrand: schedule a\?b#c: deleted\n`)
 	s.errand("schedule", "ls", "-o", "id").check(t, 0, "%2F\n", ``)

@@ -76,7 +76,7 @@ func TestSettingsErrors(t *testing.T) {
 		"unknown in table":   {toml: "[log]\nlevel = \"info\"\ncolour = true", want: "errand.toml:3: unknown key log.colour"},
 		"unknown table":      {toml: "[commands.x]\nargv = [\"a\"]", want: "errand.toml:1: unknown key commands"},
 		"unknown of command": {toml: "[command.x]\nargv = [\"a\"]\n\ntimout = \"1s\"", want: "errand.toml:4: unknown key command.x.timout; did you mean command.x.timeout?"},
-		"wrong value":        {toml: "lease = 5", want: `errand.toml:1: lease = "5": use a duration such as 500ms, 30s, 5m, 24h or 30d`},
+		"wrong value":        {toml: "lease = 5", want: `errand.toml:1: lease = "5": use a duration such as 500ms, 90s, 1h30m or 7d`},
 		"wrong type":         {toml: "listen = \":1\"\n[command.x]\nargv = \"ls\"", want: "errand.toml:3: command.x.argv: incompatible types"},
 		"wrong duration":     {toml: "[command.x]\nargv = [\"a\"]\ntimeout = 30", want: "errand.toml:3: command.x.timeout: use a duration"},
 		"no TOML":            {toml: "listen = \":1\nx", want: "errand.toml:1: "},
@@ -144,17 +144,6 @@ func TestDataFile(t *testing.T) {
 	for data, want := range map[string]string{"x.db": "x.db", "dir": "dir/errand.db", "new/": "new/errand.db", "deep/x.db": "deep/x.db"} {
 		if got, err := (&settings{Data: data}).dataFile(); got != want || err != nil {
 			t.Errorf("data %s is file %s, %v; want %s", data, got, err, want)
-		}
-	}
-}
-
-func TestDurations(t *testing.T) {
-	for text, want := range map[string]time.Duration{"30d": 720 * time.Hour, "1h30m": 90 * time.Minute, "0s": 0} {
-		if got, err := parseDuration(text); got != want || err != nil {
-			t.Errorf("%s is %v, %v", text, got, err)
-		}
-		if got := showDuration(want); got != text {
-			t.Errorf("%v shows as %s, want %s", want, got, text)
 		}
 	}
 }

@@ -2,7 +2,8 @@ package main
 
 import (
 	"fmt"
-	"net/http"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,35 +13,10 @@ import (
 )
 
 func statsCommand() *cobra.Command {
-	var format string
-	cmd := &cobra.Command{
-		Use:   "stats",
-		Short: "Count the jobs by queue, kind and state",
-		Example: `  errand stats
-  errand stats -o jsonl | jq 'select(.state == "failed")'`,
-		Args: wants(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			var stats server.Stats
-			if err := c.do(cmd.Context(), http.MethodGet, "/stats", nil, nil, &stats); err != nil {
-				return err
-			}
-			p := printer{cmd.OutOrStdout(), format}
-			switch {
-			case format == "json":
-				return p.json(stats, "  ")
-			case format == "table" && len(stats.Counts) == 0:
-				c.say("there are no jobs")
-				return nil
-			}
-			return p.print(stats.Counts, func() *table { return statsTable(stats.Counts) })
-		},
-	}
-	clientFlags(cmd)
-	addFormat(cmd, &format, "table", "json", "jsonl")
+	cmd := overviewCommand("stats", "Count the jobs by queue, kind and state", "there are no jobs", nil,
+		func(s *server.Stats) []server.Count { return s.Counts }, statsTable)
+	cmd.Example = `  errand stats
+  errand stats -o jsonl | jq 'select(.state == "failed")'`
 	return cmd
 }
 
@@ -74,6 +50,35 @@ func statsTable(counts []server.Count) *table {
 				row[i] = "-"
 			}
 		}
+	}
+	return t
+}
+
+func historyCommand() *cobra.Command {
+	query := url.Values{}
+	cmd := overviewCommand("history", "Count how many jobs were added, started and ended, over time", "nothing has happened in this time", query,
+		func(h *server.History) []server.Point {
+			return slices.DeleteFunc(slices.Clone(h.Points), func(p server.Point) bool { return p.Flow == errand.Flow{Time: p.Time} })
+		}, historyTable)
+	cmd.Long = `History tells how many jobs were added, started (retries too), and ended, step by step, and how long those that were
+started had waited on average since they were due. Steps in which nothing happened are left out; the last is not over.`
+	cmd.Example = "  errand history\n  errand history --range 24h --queue media"
+	queryFlag(cmd, query, "range", "how far back: `15m`, 1h, 24h or 168h, in steps of 10s, 10s, 5m and 1h (default 1h)")
+	queryFlag(cmd, query, "queue", "of this `queue` only")
+	queryFlag(cmd, query, "kind", "of this `kind` only")
+	return cmd
+}
+
+func historyTable(points []server.Point) *table {
+	t := &table{}
+	t.head("time", "added", "started", "succeeded", "failed", "cancelled", "wait")
+	for _, p := range points {
+		wait := "-"
+		if p.Wait != nil {
+			wait = rough(time.Duration(*p.Wait))
+		}
+		n := func(n int64) string { return fmt.Sprint(n) }
+		t.row(p.Time.Local().Format("2006-01-02 15:04:05"), n(p.Added), n(p.Started), n(p.Succeeded), n(p.Failed), n(p.Cancelled), wait)
 	}
 	return t
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/errandhq/errand"
 )
 
 // The types of settings, as pflag.Values: Set reads what a flag, a variable or a file says, and its
@@ -57,16 +59,16 @@ type durationValue struct {
 	from, to time.Duration
 }
 
-func (v *durationValue) String() string { return showDuration(*v.d) }
+func (v *durationValue) String() string { return errand.FormatDuration(*v.d) }
 func (v *durationValue) Type() string   { return "duration" }
 
 func (v *durationValue) Set(s string) error {
-	d, err := parseDuration(s)
+	d, err := errand.ParseDuration(s)
 	if err != nil {
 		return err
 	}
 	if d < v.from || d > v.to {
-		return fmt.Errorf("use a duration from %s to %s", showDuration(v.from), showDuration(v.to))
+		return fmt.Errorf("use a duration from %s to %s", errand.FormatDuration(v.from), errand.FormatDuration(v.to))
 	}
 	*v.d = d
 	return nil
@@ -81,7 +83,7 @@ func (v *keepValue) String() string {
 	if *v.d < 0 {
 		return "forever"
 	}
-	return showDuration(*v.d)
+	return errand.FormatDuration(*v.d)
 }
 
 func (v *keepValue) Set(s string) error {
@@ -89,41 +91,12 @@ func (v *keepValue) Set(s string) error {
 		*v.d = -1
 		return nil
 	}
-	d, err := parseDuration(s)
+	d, err := errand.ParseDuration(s)
 	if err != nil || d <= 0 {
 		return errors.New("use a duration above 0 such as 24h or 30d, or forever")
 	}
 	*v.d = d
 	return nil
-}
-
-// parseDuration reads what time.ParseDuration reads, and days: 30d.
-func parseDuration(s string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, errors.New("use a duration such as 500ms, 30s, 5m, 24h or 30d")
-	}
-	return d, nil
-}
-
-// showDuration is a duration without the zeros that say nothing: 24h, not 24h0m0s.
-func showDuration(d time.Duration) string {
-	if d >= 48*time.Hour && d%(24*time.Hour) == 0 {
-		return fmt.Sprintf("%dd", d/(24*time.Hour))
-	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 type levelValue slog.Level

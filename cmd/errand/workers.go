@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,8 @@ import (
 )
 
 // overviewCommand lists all there is of something: what a GET of its path answers.
-func overviewCommand[Answer, Item any](name, short, none string, items func(*Answer) []Item, show func([]Item) *table) *cobra.Command {
+// The query is what flags add to the request.
+func overviewCommand[Answer, Item any](name, short, none string, query url.Values, items func(*Answer) []Item, show func([]Item) *table) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
 		Use:     name,
@@ -24,7 +26,7 @@ func overviewCommand[Answer, Item any](name, short, none string, items func(*Ans
 				return err
 			}
 			var out Answer
-			if err := c.do(cmd.Context(), http.MethodGet, "/"+name, nil, nil, &out); err != nil {
+			if err := c.do(cmd.Context(), http.MethodGet, "/"+name, query, nil, &out); err != nil {
 				return err
 			}
 			p, all := printer{cmd.OutOrStdout(), format}, items(&out)
@@ -43,9 +45,17 @@ func overviewCommand[Answer, Item any](name, short, none string, items func(*Ans
 	return cmd
 }
 
+// queryFlag adds a flag whose value is a parameter of the request.
+func queryFlag(cmd *cobra.Command, query url.Values, name, usage string) {
+	cmd.Flags().Func(name, usage, func(v string) error {
+		query.Set(name, v)
+		return nil
+	})
+}
+
 func workersCommand() *cobra.Command {
 	return overviewCommand("workers", "List the worker sessions, the newest first",
-		"no worker has run of late: start one with errand worker or errand serve",
+		"no worker has run of late: start one with errand worker or errand serve", nil,
 		func(w *server.Workers) []server.Session { return w.Workers }, workersTable)
 }
 
@@ -75,7 +85,7 @@ func workersTable(workers []server.Session) *table {
 
 func kindsCommand() *cobra.Command {
 	return overviewCommand("kinds", "List the kinds of jobs that workers handle",
-		"no worker handles any kind: define a [command.NAME] in the server's settings, see errand serve --help",
+		"no worker handles any kind: define a [command.NAME] in the server's settings, see errand serve --help", nil,
 		func(k *server.Kinds) []server.Kind { return k.Kinds }, kindsTable)
 }
 

@@ -9,9 +9,11 @@ test("the overview counts, links and charts", async ({ page, server }) => {
 	await open(page, "#/");
 	await expect(page.getByRole("region", { name: "Latest failures" })).toContainText("shown on the overview");
 	await expect(page.getByRole("img", { name: /Jobs per minute in the last hour/ })).toBeVisible();
-	await expect(page.locator(".u-wrap canvas")).toBeVisible();
+	await expect(page.getByRole("img", { name: /How long jobs waited .* in the last hour/ })).toBeVisible();
+	await expect(page.locator(".u-wrap canvas")).toHaveCount(2);
+	await expect(page.getByRole("region", { name: /Waiting time/ })).toContainText(/\d (ms|s|min)|No job is waiting/);
 	await page.getByRole("link", { name: "24h" }).click();
-	await expect(page.getByRole("img", { name: /in the last 24 hours/ })).toBeVisible();
+	await expect(page.getByRole("img", { name: /Jobs per minute in the last 24 hours/ })).toBeVisible();
 	expect(page.url()).toContain("range=24h");
 	await page.getByRole("list", { name: "Jobs by state" }).getByRole("link", { name: /^failed [1-9]/ }).click();
 	await expect(page.getByText("shown on the overview")).toBeVisible();

@@ -298,6 +298,29 @@ test("a list of many is turned over", async ({ page, server }) => {
 	await Promise.all(names.map((name) => server.request("DELETE", "schedules/" + name)));
 });
 
+test("schedules are searched for, and narrowed to the paused ones", async ({ page, server }) => {
+	const word = unique("needle");
+	for (const name of [word + " a", word + " b"]) await server.schedule(name, { spec: "0 0 1 1 *" });
+	await server.toSchedule(word + " b", "pause", {});
+	await open(page, "#/schedules");
+	await page.keyboard.press("/");
+	await page.keyboard.type(word.toUpperCase());
+	await page.keyboard.press("Enter");
+	await expect(page.locator("tbody tr")).toHaveCount(2);
+	await page.getByRole("button", { name: "paused", exact: true }).click();
+	await expect(page.locator("tbody tr")).toHaveCount(1);
+	await expect(row(page, word + " b")).toBeVisible();
+	expect(page.url()).toContain("only=paused");
+	await page.reload();
+	await expect(page.getByRole("searchbox")).toHaveValue(word.toUpperCase());
+	await expect(page.locator("tbody tr")).toHaveCount(1);
+	await page.getByRole("button", { name: "late", exact: true }).click();
+	await expect(page.getByText("No schedule matches")).toBeVisible();
+	await page.getByRole("button", { name: "Show all" }).click();
+	await expect(page.getByRole("searchbox")).toHaveValue("");
+	await expect(row(page, word + " a")).toBeVisible();
+});
+
 test("paused, the screens stay as they are", async ({ page, server }) => {
 	const name = unique("still");
 	await server.schedule(name, { spec: "0 0 1 1 *" });

@@ -30,8 +30,8 @@ create index changes_xid on errand.changes (xid);
 -- Until when changes are noted: a process that watches keeps putting it off.
 alter table errand.turn add column watched timestamptz not null default '-infinity';
 
--- How many jobs were added (0), started (1), succeeded (2), failed (3) and were cancelled (4) in a span of time, which begins at: spans
--- of 10 s, older ones of 5 min.
+-- How many jobs were added (0), started (1), succeeded (2), failed (3) and were cancelled (4) in a span of time, and how many
+-- milliseconds the started ones had waited in all (5). It begins at: spans of 10 s, older ones of 5 min.
 create table errand.history (
 	at    timestamptz not null,
 	what  smallint    not null,
@@ -40,6 +40,9 @@ create table errand.history (
 	n     bigint      not null,
 	primary key (at, what, queue, kind)
 );
+
+-- How many milliseconds they had waited that were claimed.
+alter table errand.moves add column waited bigint;
 
 -- True for sums of moves that are in errand.history.
 alter table errand.moves add column folded boolean not null default false;

@@ -27,7 +27,8 @@ create table errand_watchers (
 	until   integer not null
 ) strict, without rowid;
 
--- How many jobs were added (0), started (1), succeeded (2), failed (3) and were cancelled (4) in a span of time.
+-- How many jobs were added (0), started (1), succeeded (2), failed (3) and were cancelled (4) in a span of time, and how many
+-- milliseconds the started ones had waited in all (5).
 create table errand_history (
 	at    integer not null, -- Unix seconds of its begin; spans of 10 s, older ones of 5 min
 	what  integer not null,

@@ -158,9 +158,9 @@ export const drain = (worker: string) => request("POST", `workers/${id(worker)}/
 export const undrain = (worker: string) => request("POST", `workers/${id(worker)}/undrain`);
 
 /** A page of the schedules, by name; undefined where the server has none. */
-export function schedules(q: { after?: string; limit: number; history: number }, signal?: AbortSignal): Promise<Schedules | undefined> {
+export function schedules(q: { after?: string; search?: string; only?: string; limit: number; history: number }, signal?: AbortSignal): Promise<Schedules | undefined> {
 	const params = new URLSearchParams({ limit: String(q.limit), history: String(q.history) });
-	if (q.after) params.set("after", q.after);
+	for (const name of ["after", "search", "only"] as const) if (q[name]) params.set(name, q[name]);
 	return optional(get<Schedules>("schedules?" + params, signal));
 }
 

@@ -133,6 +133,7 @@ export interface Point {
 	succeeded: number;
 	failed: number;
 	cancelled: number;
+	wait?: string;
 }
 
 export interface History {
