@@ -49,8 +49,8 @@ var bulkVerbs = map[string]func(*Change, By) error{
 }
 
 // Bulk does a verb (pause, resume, cancel, terminate, retry or delete) to all jobs that match now, in the background: it returns a job of
-// [BulkKind] that does so on any worker, with progress and a [BulkResult], and can be paused and cancelled itself. A job that comes to match
-// later is not touched, nor is a bulk. The query's Cursor and Limit mean nothing. Expect is how many are expected to match, for the progress; 0: unknown.
+// [BulkKind] that does so on any worker, with progress and a [BulkResult], and can be paused and cancelled itself. A job that is created
+// later is not touched, nor is a bulk; one that is there and comes to match before the bulk gets to it is. The query's Cursor and Limit mean nothing. Expect is how many are expected to match, for the progress; 0: unknown.
 func (e *Engine) Bulk(ctx context.Context, verb string, q Query, reason string, expect int) (*Job, error) {
 	if bulkVerbs[verb] == nil {
 		return nil, fmt.Errorf("%w verb %q: use %s", ErrInvalid, verb, strings.Join(slices.Sorted(maps.Keys(bulkVerbs)), ", "))
@@ -58,7 +58,10 @@ func (e *Engine) Bulk(ctx context.Context, verb string, q Query, reason string, 
 	if e.inTx {
 		return nil, errInTx
 	}
-	q.Cursor, q.Limit = "", 0
+	filter, now := q.String(), timestamp(e.Now()).Add(time.Microsecond)
+	if q.Cursor, q.Limit = "", 0; q.CreatedBefore.IsZero() || q.CreatedBefore.After(now) {
+		q.CreatedBefore = now
+	}
 	actor, _ := ctx.Value(actorKey{}).(string)
 	args, err := json.Marshal(Bulk{verb, q, cut(reason, MaxReason), actor, expect})
 	if err != nil {
@@ -68,7 +71,7 @@ func (e *Engine) Bulk(ctx context.Context, verb string, q Query, reason string, 
 	if err != nil {
 		return nil, err
 	}
-	e.log.Info("bulk started", "verb", verb, "filter", q.String(), "actor", actor, "job", jobs[0].ID)
+	e.log.Info("bulk started", "verb", verb, "filter", filter, "actor", actor, "job", jobs[0].ID)
 	return &jobs[0], nil
 }
 

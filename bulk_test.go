@@ -78,3 +78,27 @@ func TestBulk(t *testing.T) {
 		}
 	})
 }
+
+// TestBulkLater: a job that was created after the bulk was asked for is left alone, however late the bulk starts.
+func TestBulkLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := errand.Memory(nil)
+		q := errand.New(store, nil)
+		before := enqueue(t, q, "none")
+		bulk, err := q.Bulk(t.Context(), "cancel", errand.Query{Kinds: []string{"none"}}, "", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		after := enqueue(t, q, "none")
+		start(t, store, errand.Config{}, nil)
+		if over, err := q.Wait(t.Context(), bulk.ID); err != nil || over.State != errand.Succeeded {
+			t.Fatalf("%+v, %v", over, err)
+		}
+		for id, want := range map[errand.ID]errand.State{before: errand.Cancelled, after: errand.Ready} {
+			if j, err := q.Get(t.Context(), id); err != nil || j.State != want {
+				t.Errorf("%+v, %v; want %s", j, err, want)
+			}
+		}
+	})
+}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // This file decides what a schedule does: pure functions of the schedule, the time, and the job it made last.
@@ -22,8 +24,9 @@ type fired struct {
 	s       Schedule // as it becomes
 	jobs    []Job    // to insert
 	firings []Firing
-	cancel  []ID // to be cancelled first
-	last    *Job // the job made last
+	cancel  []ID  // to be cancelled first
+	last    *Job  // the job made last, see Engine.lastOf
+	err     error // why its spec cannot be read here
 	now     time.Time
 }
 
@@ -32,8 +35,10 @@ func (s *Schedule) fire(now time.Time, last *Job) *fired {
 	f := &fired{s: *s, last: last, now: timestamp(now)}
 	x, err := s.timing()
 	switch {
-	case err != nil || !s.Paused.IsZero() || x.reboot:
+	case !s.Paused.IsZero() || x.reboot:
 		f.s.Wake = time.Time{}
+	case err != nil: // a process of another version may know better: it gets its turn
+		f.s.Wake, f.err = f.now.Add(afterLook), err
 	case x.after > 0:
 		f.fireAfter(x.after)
 	default:
@@ -46,16 +51,17 @@ func (s *Schedule) fire(now time.Time, last *Job) *fired {
 // as long after a job was made as the interval is, so it is never found too late.
 func (f *fired) fireAfter(interval time.Duration) {
 	s := &f.s
+	again := f.now.Add(min(interval, afterLook))
+	if f.last != nil && !f.last.State.Ended() { // perhaps it is retried
+		s.Next, s.Wake = time.Time{}, again
+		return
+	}
 	if s.Next.IsZero() {
-		ended := f.now
+		from := f.now
 		if f.last != nil {
-			if !f.last.State.Ended() {
-				s.Wake = f.now.Add(min(interval, afterLook))
-				return
-			}
-			ended = f.last.Ended
+			from = later(f.last.Ended, s.Changed) // it was paused, or edited, since
 		}
-		if s.Next = s.within(ended.Add(interval)); s.Next.IsZero() {
+		if s.Next = s.within(later(from, s.Start).Add(interval)); s.Next.IsZero() {
 			s.Wake = time.Time{}
 			return
 		}
@@ -64,8 +70,7 @@ func (f *fired) fireAfter(interval time.Duration) {
 		return
 	}
 	f.make(s.Next, nil)
-	s.Prev, s.Next = s.Next, time.Time{}
-	s.Wake = f.now.Add(min(interval, afterLook))
+	s.Prev, s.Next, s.Wake = s.Next, time.Time{}, again
 }
 
 // fireAt serves the nominal times that have come: first those that were missed, then those in time, the oldest first.
@@ -197,7 +202,9 @@ func (f *fired) make(nominal time.Time, after []ID) {
 
 func (f *fired) add(j Job) {
 	f.jobs = append(f.jobs, j)
-	f.s.Last = j.ID
+	if f.s.Last, f.s.Before = j.ID, uuid.Nil; len(j.After) > 0 {
+		f.s.Before = j.After[0]
+	}
 	f.last = &f.jobs[len(f.jobs)-1]
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // a schedule has its times on every machine
 
 	"github.com/errandhq/errand/cron"
 )
@@ -33,7 +34,8 @@ type Plan struct {
 	End   time.Time `json:"end,omitzero"`
 	// Jitter has each job start up to so much later than its nominal time; how much is up to the schedule's name and the nominal time.
 	Jitter time.Duration `json:"jitter,omitempty"`
-	// Overlap says what to do when the job made last has not ended (one that is paused, or will be retried, has not). Default OverlapSkip.
+	// Overlap says what to do when the job made last has not ended (one that is paused, or will be retried, has not). Default OverlapSkip;
+	// with MisfireCatchUp OverlapQueueAll.
 	Overlap Overlap `json:"overlap,omitempty"`
 	// Misfire says what to do about nominal times at which nobody was there to make a job. Default MisfireOnce.
 	Misfire Misfire `json:"misfire,omitempty"`
@@ -41,7 +43,7 @@ type Plan struct {
 	// Window; 0: however old.
 	CatchUp int           `json:"catch_up,omitempty"`
 	Window  time.Duration `json:"window,omitempty"`
-	// Grace is how late a job may be made. A nominal time that is past for longer was missed. Default 1 min.
+	// Grace is how late a job may be made, at least 1 s. A nominal time that is past for longer was missed. Default 1 min.
 	Grace time.Duration `json:"grace,omitempty"`
 	// Job is what each of the jobs is made from.
 	Job Template `json:"job"`
@@ -83,7 +85,7 @@ type Misfire string
 const (
 	MisfireOnce    Misfire = "once"     // make one job for all of them: the one of the latest, unless one is due that is in time
 	MisfireSkip    Misfire = "skip"     // go on with those to come
-	MisfireCatchUp Misfire = "catch_up" // make the jobs of the last ones, see Plan.CatchUp; they run one after another unless Overlap is OverlapAllow
+	MisfireCatchUp Misfire = "catch_up" // make the jobs of the last ones, see Plan.CatchUp; they run one after another unless Overlap is OverlapAllow; not with OverlapCancel
 )
 
 // Misfires lists them all, the default first.
@@ -106,9 +108,10 @@ type Schedule struct {
 	Paused     time.Time `json:"paused,omitzero"`      // since then it makes no jobs; zero: it does
 	PausedBy   By        `json:"paused_by,omitzero"`   // who paused it, and why
 
-	Next    time.Time     `json:"next,omitzero"` // the nominal time to come; zero: there is none, or it is not known yet
-	Prev    time.Time     `json:"prev,omitzero"` // the latest that has come
-	Last    ID            `json:"last,omitzero"` // the job made last
+	Next    time.Time     `json:"next,omitzero"`   // the nominal time to come; zero: there is none, or it is not known yet
+	Prev    time.Time     `json:"prev,omitzero"`   // the latest that has come
+	Last    ID            `json:"last,omitzero"`   // the job made last
+	Before  ID            `json:"before,omitzero"` // the one that it was to wait for
 	Late    time.Duration `json:"late,omitempty"`
 	Firings int64         `json:"firings,omitempty"` // so many were noted so far
 	Made    int64         `json:"made,omitempty"`    // nominal times that have come so far: a job was made
@@ -132,10 +135,11 @@ type Outcome string
 
 // The outcomes of a firing.
 const (
-	OutcomeMade    Outcome = "made"    // a job
-	OutcomeSkipped Outcome = "skipped" // none: the last one had not ended
-	OutcomeMissed  Outcome = "missed"  // none: nobody was there in time
-	OutcomeManual  Outcome = "manual"  // a job, because somebody asked for it
+	OutcomeMade       Outcome = "made"       // a job
+	OutcomeSkipped    Outcome = "skipped"    // none: the last one had not ended
+	OutcomeMissed     Outcome = "missed"     // none: nobody was there in time
+	OutcomeManual     Outcome = "manual"     // a job, because somebody asked for it
+	OutcomeBackfilled Outcome = "backfilled" // a job, because somebody asked for those of a range
 )
 
 // Limits of schedules.
@@ -194,7 +198,13 @@ func (s *Schedule) timing() (t timing, err error) {
 		if unknown != nil || s.Zone == "Local" {
 			return t, fmt.Errorf("%w zone %q: use a name such as UTC or Europe/Berlin", ErrInvalid, shorten(s.Zone))
 		}
-		if t.cron, err = cron.Parse(spec, cron.In(zone), cron.HashOf(s.Name)); err == nil && t.cron.Location() == time.Local {
+		if t.cron, err = cron.Parse(spec, cron.In(zone), cron.HashOf(s.Name)); err != nil {
+			break
+		}
+		if d, ok := t.cron.Interval(); ok { // @every in another spelling
+			t.cron, word = nil, "@every"
+			t.every, err = parseInterval(d.String())
+		} else if t.cron.Location() == time.Local {
 			err = fmt.Errorf("%q: the zone Local is another one on each machine; use its name, such as Europe/Berlin", shorten(spec))
 		}
 	}
@@ -237,7 +247,10 @@ func (p *Schedule) check() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w "+format, append([]any{ErrInvalid}, args...)...)
 	}
-	p.Overlap, p.Misfire = cmp.Or(p.Overlap, OverlapSkip), cmp.Or(p.Misfire, MisfireOnce)
+	if p.Misfire = cmp.Or(p.Misfire, MisfireOnce); p.Misfire == MisfireCatchUp {
+		p.Overlap = cmp.Or(p.Overlap, OverlapQueueAll)
+	}
+	p.Overlap = cmp.Or(p.Overlap, OverlapSkip)
 	p.Start, p.End = timestamp(p.Start), timestamp(p.End)
 	switch {
 	case name == "" || len(name) > MaxScheduleName || !printable(name):
@@ -250,6 +263,8 @@ func (p *Schedule) check() error {
 		return bad("overlap %q: use skip, queue_one, queue_all, cancel or allow", shorten(string(p.Overlap)))
 	case !slices.Contains(Misfires, p.Misfire):
 		return bad("misfire %q: use once, skip or catch_up", shorten(string(p.Misfire)))
+	case p.Misfire == MisfireCatchUp && p.Overlap == OverlapCancel:
+		return bad("misfire catch_up with overlap cancel: each job would cancel the one before; use another overlap")
 	case p.CatchUp < 0 || p.CatchUp > MaxFirings:
 		return bad("catch up %d: use 1 to %d", p.CatchUp, MaxFirings)
 	case (p.CatchUp > 0 || p.Window != 0) && p.Misfire != MisfireCatchUp:
@@ -258,14 +273,19 @@ func (p *Schedule) check() error {
 		return bad("window %s: use 0 for none, or more", p.Window)
 	case p.Jitter < 0 || p.Jitter > 24*time.Hour:
 		return bad("jitter %s: use 0 to 24h", p.Jitter)
-	case p.Grace < 0 || p.Grace > 24*time.Hour:
+	case p.Grace != 0 && p.Grace < time.Second || p.Grace > 24*time.Hour:
 		return bad("grace %s: use 1s to 24h; 0 means 1m", p.Grace)
+	case !inEra(p.Start) || !inEra(p.End):
+		return bad("start %s, end %s: use times of the years 1970 to 9999", p.Start, p.End)
 	case !p.End.IsZero() && !p.End.After(p.Start):
 		return bad("end %s: use a time after the start", p.End)
 	}
 	_, err := p.timing()
 	return err
 }
+
+// inEra reports whether intervals can be counted from t: a Duration has room for 292 years.
+func inEra(t time.Time) bool { return t.IsZero() || t.Year() >= 1970 && t.Year() <= 9999 }
 
 // fingerprint names the plan of a schedule.
 func (s *Schedule) fingerprint() string {

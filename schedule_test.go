@@ -288,14 +288,14 @@ func TestScheduleRunNow(t *testing.T) {
 			x.schedule("@every 1m", nil)(e)
 			for _, at := range []time.Duration{10 * time.Second, 20 * time.Second, 70 * time.Second} {
 				time.AfterFunc(at, func() {
-					if _, err := e.RunSchedule(t.Context(), "s"); err != nil {
+					if _, err := e.RunSchedule(t.Context(), "s", errand.ID{}); err != nil {
 						t.Error(err)
 					}
 				})
 			}
 			time.AfterFunc(30*time.Second, func() { // one waits
 				var state *errand.StateError
-				if _, err := e.RunSchedule(t.Context(), "s"); !errors.As(err, &state) {
+				if _, err := e.RunSchedule(t.Context(), "s", errand.ID{}); !errors.As(err, &state) {
 					t.Errorf("a third one: %v", err)
 				}
 			})

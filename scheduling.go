@@ -39,8 +39,8 @@ func (e *Engine) Schedule(ctx context.Context, name, spec string, job NewJob, pl
 			return errSame
 		}
 		old.Registered = print
-		old.edit(s, now)
-		return nil
+		old.by(ctx, "", now)
+		return old.edit(s, now)
 	})
 }
 
@@ -55,9 +55,8 @@ func (e *Engine) EditSchedule(ctx context.Context, name, spec string, job NewJob
 		if version > 0 && old.Version != version || version < 0 && old.Version > 0 {
 			return fmt.Errorf("%w: %q", ErrChanged, name)
 		}
-		old.edit(s, now)
 		old.by(ctx, reason, now)
-		return nil
+		return old.edit(s, now)
 	})
 }
 
@@ -69,8 +68,7 @@ func (e *Engine) PreviewSchedule(name, spec string, job NewJob, plan *Plan) (*Sc
 		return nil, err
 	}
 	s.Created = timestamp(e.Now())
-	s.begin(s.Created)
-	return s, nil
+	return s, s.begin(s.Created)
 }
 
 // PauseSchedule keeps a schedule from making jobs until [Engine.ResumeSchedule]; what it has made runs. Pausing a paused one changes nothing.
@@ -80,10 +78,9 @@ func (e *Engine) PauseSchedule(ctx context.Context, name, reason string) (*Sched
 			return errSame
 		}
 		s.Paused = now
-		s.begin(now)
 		s.by(ctx, reason, now)
 		s.PausedBy = By{s.Actor, s.Reason}
-		return nil
+		return s.begin(now)
 	})
 }
 
@@ -94,9 +91,8 @@ func (e *Engine) ResumeSchedule(ctx context.Context, name, reason string) (*Sche
 			return errSame
 		}
 		s.Paused, s.PausedBy = time.Time{}, By{}
-		s.begin(now)
 		s.by(ctx, reason, now)
-		return nil
+		return s.begin(now)
 	})
 }
 
@@ -116,17 +112,29 @@ func (e *Engine) DeleteSchedule(ctx context.Context, name string) error {
 }
 
 // RunSchedule makes a job of a schedule now, besides those of its nominal times, paused or not. If the last one has not ended the new one waits for
-// it, unless the plan allows them to overlap; there is an error if one waits already.
-func (e *Engine) RunSchedule(ctx context.Context, name string) (*Job, error) {
-	e.ask(ctx)
+// it, unless the plan allows them to overlap; there is an error if one waits already. The ID is that of the job: if it is there it is returned, Duplicate set, so
+// that a call whose answer was lost can be repeated. The zero ID: a new one.
+func (e *Engine) RunSchedule(ctx context.Context, name string, id ID) (*Job, error) {
+	if id == uuid.Nil {
+		fresh, err := uuid.NewV7()
+		if err != nil {
+			return nil, err
+		}
+		id = fresh
+	} else if there, err := e.store.Get(ctx, []ID{id}); err != nil || len(there) > 0 {
+		if err == nil && there[0].Metadata[MetaSchedule] != name {
+			err = fmt.Errorf("%w id %s: another job has it", ErrInvalid, id)
+		}
+		if err != nil {
+			return nil, err
+		}
+		there[0].Duplicate = true
+		return &there[0], nil
+	}
 	f, err := e.fireOne(ctx, name, func(f *fired) error {
 		after := f.behind()
 		if len(after) > 0 && f.last.State == Waiting {
 			return &StateError{ID: f.last.ID, Verb: "run schedule " + name + " before", State: Waiting, Hint: "it runs when the one before has ended"}
-		}
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
 		}
 		j := f.s.job(f.now, f.now, after)
 		j.ID = id
@@ -145,6 +153,7 @@ func (e *Engine) RunSchedule(ctx context.Context, name string) (*Job, error) {
 
 // fireOne has one schedule do something now that is not up to its plan, again and again while others are faster.
 func (e *Engine) fireOne(ctx context.Context, name string, do func(*fired) error) (*fired, error) {
+	e.ask(ctx)
 	for {
 		s, err := e.GetSchedule(ctx, name)
 		if err != nil {
@@ -169,38 +178,68 @@ func (e *Engine) fireOne(ctx context.Context, name string, do func(*fired) error
 	}
 }
 
-// Backfill makes the jobs of the nominal times from (inclusive) to (exclusive), whether the schedule is paused or not, one after another unless the
-// plan allows them to overlap. Nominal times whose job is there are left out. It returns how many jobs it has made; at most [MaxBatch] nominal times at once.
-func (e *Engine) Backfill(ctx context.Context, name string, from, to time.Time) (int, error) {
+// backfillPart is how many jobs Backfill makes at once.
+const backfillPart = 200
+
+// Backfill makes the jobs of the nominal times from (inclusive) to (exclusive), whether the schedule is paused or not: after the one that was made last, and one after
+// another, unless the plan allows them to overlap. Nominal times whose job is there are left out, so a call whose answer was lost can be repeated. It returns how many
+// jobs it has made, also when it fails in between; at most [MaxBatch] nominal times at once.
+func (e *Engine) Backfill(ctx context.Context, name string, from, to time.Time) (made int, err error) {
 	s, err := e.GetSchedule(ctx, name)
 	if err != nil {
 		return 0, err
 	}
-	now := timestamp(e.Now())
-	if to.After(now) {
+	if _, err := s.timing(); err != nil {
+		return 0, err
+	}
+	if to.After(timestamp(e.Now())) {
 		return 0, fmt.Errorf("%w range: it ends in the future", ErrInvalid)
 	}
-	var jobs []NewJob
-	var behind []ID
+	var times []time.Time
 	for n := range s.times(from.Add(-time.Microsecond)) {
 		if !n.Before(to) {
 			break
 		}
-		if len(jobs) == MaxBatch {
+		if len(times) == MaxBatch {
 			return 0, fmt.Errorf("%w range: it has more than %d nominal times", ErrInvalid, MaxBatch)
 		}
-		j := s.job(n, now, behind)
-		j.ID = nominalID(name, n)
-		jobs = append(jobs, NewJob{Kind: j.Kind, Args: j.Args, whole: true, Options: []Option{func(made *Job) { *made = j }}})
-		if s.Overlap != OverlapAllow {
-			behind = []ID{j.ID}
+		times = append(times, n)
+	}
+	for part := range slices.Chunk(times, backfillPart) {
+		n, err := e.backfill(ctx, name, part)
+		if made += n; err != nil {
+			return made, err
 		}
 	}
-	if len(jobs) == 0 {
-		return 0, nil
+	return made, nil
+}
+
+// backfill makes the jobs of some nominal times that are not there.
+func (e *Engine) backfill(ctx context.Context, name string, times []time.Time) (int, error) {
+	ids := make([]ID, len(times))
+	for i, n := range times {
+		ids[i] = nominalID(name, n)
 	}
-	made, err := e.Enqueue(ctx, jobs...)
-	return len(made) - count(made, func(j Job) bool { return j.Duplicate }), err
+	there, err := e.store.Get(ctx, ids)
+	if err != nil || len(there) == len(ids) {
+		return 0, err
+	}
+	f, err := e.fireOne(ctx, name, func(f *fired) error {
+		for i, n := range times {
+			if slices.ContainsFunc(there, func(j Job) bool { return j.ID == ids[i] }) {
+				continue
+			}
+			j := f.s.job(n, f.now, f.behind())
+			j.ID = ids[i]
+			f.add(j)
+			f.note(Firing{Nominal: n, Outcome: OutcomeBackfilled, Job: j.ID})
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(f.jobs), nil
 }
 
 func count[T any](all []T, counts func(T) bool) (n int) {
@@ -296,6 +335,11 @@ func (e *Engine) newSchedule(name, spec string, job NewJob, plan *Plan) (*Schedu
 	if err == nil {
 		err = s.check()
 	}
+	if err == nil {
+		made := s.job(j.Created, j.Created, nil) // with what is added to the template's tags and metadata
+		made.ID = j.ID
+		err = made.validate()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("schedule %q: %w", shorten(name), err)
 	}
@@ -342,12 +386,12 @@ func (e *Engine) changeSchedule(ctx context.Context, name string, create bool, e
 const staleFor = 10 * time.Millisecond
 
 // edit takes over a plan.
-func (s *Schedule) edit(from *Schedule, now time.Time) {
+func (s *Schedule) edit(from *Schedule, now time.Time) error {
 	same := s.Version > 0 && s.sameTiming(from)
-	s.Plan, s.Resolved, s.Changed = from.Plan, from.Resolved, now
-	if !same {
-		s.begin(now)
+	if s.Plan, s.Resolved = from.Plan, from.Resolved; same {
+		return nil
 	}
+	return s.begin(now)
 }
 
 func (s *Schedule) by(ctx context.Context, reason string, now time.Time) {
@@ -355,23 +399,26 @@ func (s *Schedule) by(ctx context.Context, reason string, now time.Time) {
 	s.Actor, s.Reason, s.Changed = cut(actor, MaxName), cut(reason, MaxReason), now
 }
 
-// begin has the schedule go on from now.
-func (s *Schedule) begin(now time.Time) {
+// begin has the schedule go on from now. It fails if the spec cannot be read here, unless the schedule is paused.
+func (s *Schedule) begin(now time.Time) error {
 	s.Next, s.Wake = time.Time{}, time.Time{}
-	x, err := s.timing()
-	if err != nil || x.reboot || !s.Paused.IsZero() {
-		return
+	if !s.Paused.IsZero() {
+		return nil
 	}
+	x, err := s.timing()
 	switch {
+	case err != nil || x.reboot:
+		return err
 	case x.after > 0 && s.Last != uuid.Nil: // it may not have ended
 		s.Wake = now
-		return
+		return nil
 	case x.after > 0:
 		s.Next = s.within(later(now, s.Start).Add(x.after))
 	default:
 		s.Next = s.within(x.next(s, now))
 	}
 	s.Wake = s.Next
+	return nil
 }
 
 func later(a, b time.Time) time.Time {
@@ -438,12 +485,16 @@ func (e *Engine) swapFired(ctx context.Context, all []*fired) ([]Swapped, error)
 	return done, nil
 }
 
-// lastOf reads the jobs that some schedules have made last, of those to which they matter.
+// lastOf reads the jobs that some schedules have made last, by their IDs, of those schedules to which they matter. In the place of one that will never
+// run, as it was cancelled or deleted while it waited, is the one that it was to wait for, if that has not ended.
 func (e *Engine) lastOf(ctx context.Context, all []Schedule) (map[ID]*Job, error) {
 	var ids []ID
+	matters := func(s *Schedule) bool {
+		return s.Last != uuid.Nil && (s.Overlap != OverlapAllow || strings.HasPrefix(s.spec(), "@after"))
+	}
 	for i := range all {
-		if s := &all[i]; s.Last != uuid.Nil && (s.Overlap != OverlapAllow || strings.HasPrefix(s.spec(), "@after")) {
-			ids = append(ids, s.Last)
+		if matters(&all[i]) {
+			ids = append(ids, all[i].Last)
 		}
 	}
 	if len(ids) == 0 {
@@ -454,7 +505,42 @@ func (e *Engine) lastOf(ctx context.Context, all []Schedule) (map[ID]*Job, error
 	for i := range jobs {
 		found[jobs[i].ID] = &jobs[i]
 	}
+	for i := 0; i < len(all) && err == nil; i++ {
+		if s := &all[i]; matters(s) {
+			var before *Job
+			if before, err = e.unended(ctx, found[s.Last], s.Before); before != nil {
+				found[s.Last] = before
+			}
+		}
+	}
 	return found, err
+}
+
+// maxChain is how many jobs in a row are looked at which will never run.
+const maxChain = 100
+
+// unended returns what a job that will never run was to wait for, if that has not ended. If the job is gone it waited for before.
+func (e *Engine) unended(ctx context.Context, last *Job, before ID) (*Job, error) {
+	for range maxChain {
+		if last != nil {
+			if !last.State.Ended() {
+				return last, nil
+			}
+			if last.Token > 0 || len(last.After) == 0 { // it has run
+				return nil, nil
+			}
+			before = last.After[0]
+		}
+		if before == uuid.Nil {
+			return nil, nil
+		}
+		found, err := e.store.Get(ctx, []ID{before})
+		if err != nil || len(found) == 0 {
+			return nil, err
+		}
+		last = &found[0]
+	}
+	return nil, nil
 }
 
 const (
@@ -465,7 +551,6 @@ const (
 
 // scheduleLoop fires schedules: whichever process does so first.
 func (w *worker) scheduleLoop(ctx context.Context) {
-	w.reboot(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -526,6 +611,9 @@ func (w *worker) fire(ctx context.Context, due []Schedule, now time.Time) (writt
 	}
 	for i := range due {
 		f := due[i].fire(now, last[due[i].Last])
+		if f.err != nil {
+			w.warn(ctx, "cannot fire schedule "+f.s.Name, f.err)
+		}
 		all = append(all, f)
 		if jobs += len(f.jobs); jobs >= fireJobs {
 			if err := write(); err != nil {
@@ -539,30 +627,47 @@ func (w *worker) fire(ctx context.Context, due []Schedule, now time.Time) (writt
 	return written, err
 }
 
-// reboot fires the schedules of @reboot, as this worker has started.
+// reboot fires the schedules of @reboot, as this worker has started. It tries again until it has.
 func (w *worker) reboot(ctx context.Context) {
-	after := ""
-	for {
+	at := timestamp(w.e.Now())
+	for after := ""; ; {
 		page, err := w.e.store.Schedules(ctx, ScheduleQuery{After: after, Limit: MaxPage})
-		w.warn(ctx, "cannot look for schedules of @reboot", err)
 		for i := range page {
-			s := &page[i]
-			w.resolveAgain(ctx, s)
-			if x, _ := s.timing(); !x.reboot || !s.Paused.IsZero() {
-				continue
-			}
-			_, err := w.e.fireOne(ctx, s.Name, func(f *fired) error {
-				f.s.Prev = f.now
-				f.overlap(f.now)
-				return nil
-			})
-			w.warn(ctx, "cannot fire a schedule of @reboot", err)
+			w.resolveAgain(ctx, &page[i])
+			err = errors.Join(err, w.rebootOne(ctx, &page[i], at))
 		}
-		if len(page) < MaxPage {
+		switch {
+		case ctx.Err() != nil:
 			return
+		case err != nil:
+			w.warn(ctx, "cannot fire the schedules of @reboot", err)
+			sleep(ctx, jitter(w.e.config.Poll))
+		case len(page) < MaxPage:
+			return
+		default:
+			after = page[len(page)-1].Name
 		}
-		after = page[len(page)-1].Name
 	}
+}
+
+// rebootOne fires a schedule of @reboot for a start at that time, once however often it is called.
+func (w *worker) rebootOne(ctx context.Context, s *Schedule, at time.Time) error {
+	if x, _ := s.timing(); !x.reboot {
+		return nil
+	}
+	_, err := w.e.fireOne(ctx, s.Name, func(f *fired) error {
+		x, _ := f.s.timing()
+		if !x.reboot || !f.s.Paused.IsZero() || at.Before(f.s.Start) || f.s.within(at).IsZero() || f.s.Last == nominalID(s.Name, at) {
+			return errSame
+		}
+		f.s.Prev = later(f.s.Prev, at)
+		f.overlap(at)
+		return nil
+	})
+	if errors.Is(err, errSame) || errors.Is(err, ErrNoSchedule) {
+		return nil
+	}
+	return err
 }
 
 // resolveAgain has a schedule whose spec is a name heed the present settings.
@@ -579,8 +684,7 @@ func (w *worker) resolveAgain(ctx context.Context, s *Schedule) {
 		if err := s.check(); err != nil {
 			return err
 		}
-		s.begin(now)
-		return nil
+		return s.begin(now)
 	})
 	if w.warn(ctx, "cannot change a schedule to the spec that its name stands for now", err); err == nil {
 		*s = *found

@@ -138,6 +138,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		defer close(fetching)
 		w.fetchLoop(ctx)
 	})
+	wg.Go(func() { w.reboot(ctx) })
 	wg.Go(func() { w.scheduleLoop(ctx) })
 	wg.Go(func() { w.beatLoop(loops) })
 	wg.Go(func() { w.careLoop(loops) })

@@ -176,8 +176,8 @@ func (s *Store) Insert(ctx context.Context, jobs []errand.Job) ([]*errand.Job, e
 			return err
 		})
 		if err == nil && hasLinks(jobs) {
-			// A transaction that has ended a job meanwhile may not have seen the link to it.
-			err = s.settleLinks(ctx)
+			// A transaction that has ended a job meanwhile may not have seen the link to it. If this fails Unblocked does it: the jobs are stored.
+			_ = s.settleLinks(ctx)
 		}
 	}
 	if err != nil {

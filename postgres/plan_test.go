@@ -55,7 +55,7 @@ func TestPlans(t *testing.T) {
 		updateRows: update, dropLinks: {ids, ids}, expireUsed: {ids}, removals[0]: {numbers}, removals[1]: {numbers},
 		selectChanged: {ids, numbers}, settleLinks: nil, selectAhead: {"default", texts, int16(0), now, int64(1), 10_000},
 		insertAny: arrays(allColumns, 1, func(int) *errand.Job { return &errand.Job{ID: id, Due: now, Args: []byte("1")} }),
-		selectDue: {500}, lockSchedules: {texts, numbers}, createSchedules: {texts, numbers, times, texts}, updateSchedules: {texts, numbers, times, texts},
+		selectDue: {500, now}, lockSchedules: {texts, numbers}, createSchedules: {texts, numbers, times, texts}, updateSchedules: {texts, numbers, times, texts},
 		deleteSchedules: {texts}, insertFirings: {texts, numbers, times, times, ids, texts, numbers, errand.MaxFirings},
 	}
 	reads := map[string][]any{selectSchedules: {"", 100}, selectNamed: {"", texts}, selectFirings: {texts, 1}} // through the general pool
@@ -180,6 +180,68 @@ func TestOpenTransaction(t *testing.T) {
 		t.Errorf("the job that stayed: claimed %d jobs, %v", len(got.Jobs), err)
 	}
 	t.Logf("%d dead rows in %d bytes after %d claims", dead, size, rounds*batch)
+}
+
+// TestOpenTransactionSchedules: an old transaction keeps what the firings leave behind, and looking for what is due does not walk over it.
+func TestOpenTransactionSchedules(t *testing.T) {
+	s, err := Open(t.Context(), testserver.PostgresURL(t), &Options{NoListen: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	const schedules, rounds = 100, 300
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	var changes []errand.ScheduleChange
+	for i := range schedules {
+		changes = append(changes, errand.ScheduleChange{Schedule: errand.Schedule{Name: fmt.Sprint(i), Version: 1, Wake: now.Add(-2 * rounds * time.Second)}})
+	}
+	if _, err := s.SwapSchedules(t.Context(), changes); err != nil {
+		t.Fatal(err)
+	}
+	open, err := s.general.Begin(t.Context())
+	if err == nil {
+		defer open.Rollback(context.Background())
+		_, err = open.Exec(t.Context(), "set transaction isolation level repeatable read; select 1 from pg_class", pgx.QueryExecModeSimpleProtocol)
+	}
+	for range rounds {
+		if err == nil {
+			_, err = s.general.Exec(t.Context(), "update errand.schedules set wake = wake + interval '2 seconds', version = version + 1")
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if due, err := s.DueSchedules(t.Context(), schedules); err != nil || len(due.Schedules) != schedules {
+		t.Fatalf("%d are due, %v", len(due.Schedules), err)
+	}
+	from, _ := s.looks.begin()
+	whole, rest := buffers(t, s, time.Time{}), buffers(t, s, from)
+	t.Logf("%d buffers for all, %d from the last look on", whole, rest)
+	if now.Sub(from) > 2*lookBack || rest > whole/4 {
+		t.Errorf("a look from %v before now on takes %d buffers, and one for all %d", now.Sub(from), rest, whole)
+	}
+	late := errand.Schedule{Name: "late", Version: 1, Wake: now.Add(-time.Hour)}
+	if _, err := s.SwapSchedules(t.Context(), []errand.ScheduleChange{{Schedule: late}}); err != nil {
+		t.Fatal(err)
+	}
+	if due, err := s.DueSchedules(t.Context(), 1); err != nil || len(due.Schedules) != 1 || due.Schedules[0].Name != "late" {
+		t.Errorf("one that was due long before was not found: %+v, %v", due, err)
+	}
+}
+
+// buffers returns how many buffers a look for due schedules takes.
+func buffers(t *testing.T, s *Store, from time.Time) (n int) {
+	t.Helper()
+	var plan []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+	}
+	if err := s.general.QueryRow(t.Context(), "explain (analyze, buffers, format json) "+s.sql(selectDue), 10, from).Scan(&plan); err != nil {
+		t.Fatal(err)
+	}
+	return plan[0].Plan.Hit + plan[0].Plan.Read
 }
 
 func newReady(kind string, seq *int) errand.Job {

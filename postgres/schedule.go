@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,14 +54,15 @@ func (s *Store) SwapSchedules(ctx context.Context, changes []errand.ScheduleChan
 		w = scheduling{s: s, tx: tx, changes: changes, out: out}
 		return w.write(ctx)
 	})
-	if err == nil && hasLinks(w.jobs) {
-		err = s.settleLinks(ctx) // as after Insert
-	}
 	if err != nil {
 		return nil, err
 	}
+	if hasLinks(w.jobs) {
+		_ = s.settleLinks(ctx) // as after Insert
+	}
 	s.dispatch.inserted(w.jobs, w.there, nil)
 	s.hints.inserted(w.jobs, w.there)
+	s.looks.written(changes)
 	if w.sooner {
 		s.hints.controlled()
 	}
@@ -218,12 +220,12 @@ const (
 
 	selectNamed = `select ` + scheduleColumns + ` from errand.schedules s where s.name = any ($2::text[]) and s.name > $1 order by s.name`
 
-	// selectDue yields one row at least: if nothing is due it has the earliest time at which something will be.
+	// selectDue yields one row at least: if nothing is due it has the earliest time at which something will be. What is due since before $2 is not looked for.
 	selectDue = `
 		with t as materialized (select clock_timestamp() as now)
-		select t.now, case when s.name is null then (select min(wake) from errand.schedules) end, ` + scheduleColumns + `
+		select t.now, case when s.name is null then (select min(wake) from errand.schedules where wake >= $2::timestamptz) end, ` + scheduleColumns + `
 		from t left join lateral (
-			select * from errand.schedules s where s.wake <= t.now order by s.wake, s.name limit $1) s on true
+			select * from errand.schedules s where s.wake >= $2::timestamptz and s.wake <= t.now order by s.wake, s.name limit $1) s on true
 		order by s.wake, s.name`
 
 	selectFirings = `
@@ -266,12 +268,61 @@ func (s *Store) Schedules(ctx context.Context, q errand.ScheduleQuery) ([]errand
 	return out, nil
 }
 
+// looks is from when on to look for due schedules. Each firing leaves a dead entry at the begin of the index, and while an old transaction keeps vacuum
+// from removing them every look from the begin walks over all of them.
+type looks struct {
+	mu    sync.Mutex
+	from  time.Time // by the store's clock: nothing that was due before was there at the last look
+	whole time.Time // by this process' clock: when all were looked for
+	wrote int       // how often this process has written schedules
+}
+
+const (
+	lookBack  = time.Minute // what others write may be due for so long already
+	lookWhole = time.Minute // and if for longer, it is found after so long
+)
+
+// begin returns from when on to look, and what to pass to end.
+func (l *looks) begin() (from time.Time, wrote int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.whole) > lookWhole {
+		l.from, l.whole = time.Time{}, now
+	}
+	return l.from, l.wrote
+}
+
+func (l *looks) end(due errand.DueSchedules, wrote int) {
+	first := due.Now
+	if len(due.Schedules) > 0 && due.Schedules[0].Wake.Before(first) {
+		first = due.Schedules[0].Wake
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wrote == wrote { // else the look may not have seen it
+		l.from = first.Add(-lookBack)
+	}
+}
+
+// written notes what this process has written.
+func (l *looks) written(changes []errand.ScheduleChange) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wrote++
+	for i := range changes {
+		if wake := changes[i].Schedule.Wake; !wake.IsZero() && wake.Before(l.from) {
+			l.from = wake
+		}
+	}
+}
+
 // DueSchedules implements [errand.Store].
 func (s *Store) DueSchedules(ctx context.Context, limit int) (errand.DueSchedules, error) {
 	var due errand.DueSchedules
+	from, wrote := s.looks.begin()
 	err := s.do(ctx, s.work, func(ctx context.Context, c *pgxpool.Conn) error {
 		due = errand.DueSchedules{}
-		rows, err := c.Query(ctx, s.sql(selectDue), limit)
+		rows, err := c.Query(ctx, s.sql(selectDue), limit, from)
 		if err != nil {
 			return err
 		}
@@ -293,6 +344,7 @@ func (s *Store) DueSchedules(ctx context.Context, limit int) (errand.DueSchedule
 	if err != nil {
 		return errand.DueSchedules{}, err
 	}
+	s.looks.end(due, wrote)
 	return due, nil
 }
 

@@ -82,6 +82,7 @@ type Store struct {
 	hints    *hints
 	dispatch dispatch
 	relinks  relinks
+	looks    looks
 	upkeep   upkeep
 	watched  atomic.Int64 // when this process last said that it watches, in Unix nanoseconds
 	closed   context.Context

@@ -70,6 +70,39 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// TestDeletingBulk: only an admin has jobs deleted, whatever way it is asked for.
+func TestDeletingBulk(t *testing.T) {
+	operator, hash1 := NewToken()
+	admin, hash2 := NewToken()
+	r := newRig(t, &Config{Tokens: []Token{{"op", hash1, Operator}, {"ann", hash2, Admin}}})
+	r.auth = "Bearer " + operator
+	bulk := `"kind":"errand.bulk","args":{"verb":"delete","query":{},"actor":"ann"}`
+	for path, body := range map[string]string{
+		"POST /api/v1/jobs": "{" + bulk + "}", "POST /api/v1/jobs/batch": `{"jobs":[{` + bulk + `}]}`, "PUT /api/v1/schedules/s": `{"spec":"@reboot","job":{` + bulk + `}}`,
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		if p := r.do(method, path, body).want(422).problem(); !strings.HasSuffix(p.Errors[0].Location, "kind") {
+			t.Errorf("%s: %+v", path, p)
+		}
+	}
+	r.do("POST", "/api/v1/bulk", `{"verb":"delete","filter":"tag:none"}`).want(403)
+	r.auth = "Bearer " + admin
+	var b Bulk
+	r.do("POST", "/api/v1/bulk", `{"verb":"delete","filter":"tag:none"}`).want(202).decode(&b)
+	path := "/api/v1/jobs/" + b.Job.ID.String()
+	r.await(path, errand.Succeeded)
+	r.auth = "Bearer " + operator
+	r.do("POST", path+"/retry", "").want(403)
+	r.auth = "Bearer " + admin
+	r.do("POST", path+"/retry", "").want(200)
+	r.await(path, errand.Succeeded)
+	r.do("POST", "/api/v1/bulk", `{"verb":"cancel","filter":"tag:none"}`).want(202).decode(&b)
+	path = "/api/v1/jobs/" + b.Job.ID.String()
+	r.await(path, errand.Succeeded)
+	r.auth = "Bearer " + operator
+	r.do("POST", path+"/retry", "").want(200)
+}
+
 // TestRouteWithoutPolicy: what nobody thought of is refused.
 func TestRouteWithoutPolicy(t *testing.T) {
 	r := newRig(t, nil)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -42,7 +43,7 @@ func (s *Server) registerBulk() {
 	path := Prefix + "/bulk"
 	handle(s, huma.Operation{
 		OperationID: "create-bulk", Method: http.MethodPost, Path: path, Summary: "Do a verb to all jobs that match a filter, in the background",
-		Description:   "To jobs that match at the start; those that come to match later are left alone. Deleting needs the role admin. With dry_run it answers 200 and the number of jobs.",
+		Description:   "To jobs that match; those that are created later are left alone. Deleting needs the role admin. With dry_run it answers 200 and the number of jobs.",
 		DefaultStatus: http.StatusAccepted,
 	}, s.bulk)
 	takes[NewBulk](s, path, true)
@@ -62,8 +63,8 @@ func (s *Server) bulk(ctx context.Context, _ *struct{}) (*bulkOutput, error) {
 		return nil, invalid(ProblemField{"body.reason", "expected at most 4096 bytes"})
 	case b.Expect < 0:
 		return nil, invalid(ProblemField{"body.expect", "expected 0 or more"})
-	case b.Verb == "delete" && ranks[principalOf(ctx).role] < ranks[Admin]:
-		return nil, problem(http.StatusForbidden, "this needs the role "+string(Admin)+"; yours is "+string(principalOf(ctx).role))
+	case b.Verb == "delete" && !isAdmin(ctx):
+		return nil, needsAdmin(ctx)
 	}
 	out := &bulkOutput{Status: http.StatusAccepted, Body: Bulk{Filter: q.String()}}
 	if b.DryRun {
@@ -83,4 +84,25 @@ func (s *Server) bulk(ctx context.Context, _ *struct{}) (*bulkOutput, error) {
 	v := FromJob(job)
 	out.Body.Job = &v
 	return out, nil
+}
+
+func isAdmin(ctx context.Context) bool { return ranks[principalOf(ctx).role] >= ranks[Admin] }
+
+func needsAdmin(ctx context.Context) *Problem { return forbidden(Admin, principalOf(ctx).role) }
+
+// again is a verb that has a job go on or run again. To a bulk that deletes only an admin may do it, as only an admin may make one.
+func (s *Server) again(do func(context.Context, errand.ID, string) (*errand.Job, error)) func(context.Context, errand.ID, string) (*errand.Job, error) {
+	return func(ctx context.Context, id errand.ID, reason string) (*errand.Job, error) {
+		if !isAdmin(ctx) {
+			job, err := s.engine.Get(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			var b errand.Bulk
+			if job.Kind == errand.BulkKind && (json.Unmarshal(job.Args, &b) != nil || b.Verb == "delete") {
+				return nil, needsAdmin(ctx)
+			}
+		}
+		return do(ctx, id, reason)
+	}
 }

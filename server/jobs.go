@@ -61,10 +61,10 @@ func (s *Server) registerJobs() {
 		do            func(context.Context, errand.ID, string) (*errand.Job, error)
 	}{
 		{"pause", "Pause a job until resume; a running one saves a checkpoint and stops", s.engine.Pause},
-		{"resume", "Let a paused job go on, from its checkpoint", s.engine.Resume},
+		{"resume", "Let a paused job go on, from its checkpoint", s.again(s.engine.Resume)},
 		{"cancel", "End a job for good; a running one is asked to stop first", s.engine.Cancel},
 		{"terminate", "End a job at once, disowning its run", s.engine.Terminate},
-		{"retry", "Run an ended job again, or a scheduled one now", s.engine.Retry},
+		{"retry", "Run an ended job again, or a scheduled one now", s.again(s.engine.Retry)},
 	} {
 		path := Prefix + "/jobs/{id}/" + v.name
 		handle(s, huma.Operation{
@@ -229,6 +229,7 @@ func (n *NewJob) check(at string, rep repeat) (wrong []ProblemField) {
 		}
 	}
 	bad(n.Kind == "", "kind", "required: the kind of the job")
+	bad(strings.HasPrefix(n.Kind, reserved), "kind", "kinds that begin with "+reserved+" are errand's own")
 	bad(!n.At.IsZero() && n.In != 0, "in", "expected at or in, not both")
 	bad(n.In < 0, "in", "expected a duration of 0s or more")
 	bad(n.Timeout != nil && *n.Timeout < 0, "timeout", "expected 0s for no limit, or more")

@@ -10,7 +10,7 @@ func TestMetrics(t *testing.T) {
 	r.do("POST", "/api/v1/jobs", `{"kind":"later","in":"1h","queue":"q \"x\""}`).want(201)
 	r.do("POST", "/api/v1/queues/paused/pause", `{}`).want(204)
 	r.do("PUT", "/api/v1/schedules/nightly", `{"spec":"@every 1h","job":{"kind":"none"}}`).want(201)
-	if _, err := r.engine.RunSchedule(t.Context(), "nightly"); err != nil {
+	if _, err := r.engine.RunSchedule(t.Context(), "nightly", [16]byte{}); err != nil {
 		t.Fatal(err)
 	}
 	text := r.do("GET", "/metrics", "").want(200).body

@@ -99,6 +99,10 @@ func (rs *routes) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 // ServeHTTP serves one request.
 func (rs *routes) ServeHTTP(w http.ResponseWriter, r *http.Request) { rs.mux.ServeHTTP(w, r) }
 
+func forbidden(need, is Role) *Problem {
+	return problem(http.StatusForbidden, "this needs the role "+string(need)+"; yours is "+string(is))
+}
+
 // authorize is the one place that decides who may do what. The request that it returns
 // carries the principal, as the actor.
 func (s *Server) authorize(r *http.Request, pattern string) (*http.Request, *Problem) {
@@ -115,7 +119,7 @@ func (s *Server) authorize(r *http.Request, pattern string) (*http.Request, *Pro
 		return r, p
 	}
 	if ranks[who.role] < ranks[need] {
-		return r, problem(http.StatusForbidden, "this needs the role "+string(need)+"; yours is "+string(who.role))
+		return r, forbidden(need, who.role)
 	}
 	if s.config.ReadOnly && !safe(r.Method) && need != Viewer {
 		return r, problem(http.StatusForbidden, "this server is read-only")

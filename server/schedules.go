@@ -22,7 +22,7 @@ type Plan struct {
 	Start   time.Time      `json:"start,omitzero" doc:"No nominal time is before"`
 	End     time.Time      `json:"end,omitzero" doc:"No nominal time is at or after"`
 	Jitter  Duration       `json:"jitter,omitzero" doc:"Each job starts up to so much later than its nominal time; at most 24h"`
-	Overlap errand.Overlap `json:"overlap,omitempty" enum:"skip,queue_one,queue_all,cancel,allow" doc:"What to do when the last job has not ended; default skip"`
+	Overlap errand.Overlap `json:"overlap,omitempty" enum:"skip,queue_one,queue_all,cancel,allow" doc:"What to do when the last job has not ended; default skip, with misfire catch_up queue_all"`
 	Misfire errand.Misfire `json:"misfire,omitempty" enum:"once,skip,catch_up" doc:"What to do about nominal times at which nobody was there to make a job; default once"`
 	CatchUp int            `json:"catch_up,omitempty" minimum:"1" maximum:"100" doc:"With misfire catch_up: how many at most; default 100"`
 	Window  Duration       `json:"window,omitzero" doc:"With misfire catch_up: none that is older than this; left out: however old"`
@@ -32,7 +32,7 @@ type Plan struct {
 // Template is what a schedule makes jobs from. What a request leaves out is as in a [NewJob].
 type Template struct {
 	Kind        string            `json:"kind" minLength:"1" maxLength:"255" doc:"Selects the handler"`
-	Args        json.RawMessage   `json:"args,omitempty" doc:"What the handler gets: any JSON value, 1 MiB at most; default null"`
+	Args        json.RawMessage   `json:"args,omitempty" doc:"What the handler gets: any JSON value, 64 KiB at most; default null"`
 	Queue       string            `json:"queue,omitempty" maxLength:"255" doc:"Default: default"`
 	Priority    *int              `json:"priority,omitempty" minimum:"-32768" maximum:"32767" doc:"Higher first; default 0"`
 	MaxAttempts int               `json:"max_attempts,omitempty" minimum:"1" maximum:"32767" doc:"Default 20"`
@@ -90,7 +90,7 @@ type Firing struct {
 	Seq     int64          `json:"seq" doc:"1, 2, 3 … within the schedule"`
 	Nominal time.Time      `json:"nominal" doc:"The nominal time; of several that were missed, the latest"`
 	At      time.Time      `json:"at" doc:"When it was"`
-	Outcome errand.Outcome `json:"outcome" enum:"made,skipped,missed,manual" doc:"made: a job; skipped: none, the last one had not ended; missed: none, nobody was there in time; manual: a job, because somebody asked for it"`
+	Outcome errand.Outcome `json:"outcome" enum:"made,skipped,missed,manual,backfilled" doc:"made: a job; skipped: none, the last one had not ended; missed: none, nobody was there in time; manual: a job, because somebody asked for it; backfilled: a job, because somebody asked for those of a range"`
 	Missed  int64          `json:"missed,omitempty" doc:"So many nominal times"`
 	Job     errand.ID      `json:"job,omitzero" format:"uuid"`
 	State   errand.State   `json:"state,omitempty" enum:"scheduled,waiting,ready,running,paused,succeeded,failed,cancelled" doc:"Of the job; left out: it is no longer kept"`

@@ -68,6 +68,10 @@ type (
 		ETag     string `header:"ETag"`
 		Body     Schedule
 	}
+	runScheduleInput struct {
+		Name string `path:"name" maxLength:"240" doc:"In percent-encoding: a slash is %2F"`
+		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Repeating the request with the same key creates nothing again"`
+	}
 	previewOutput  struct{ Body Preview }
 	backfillOutput struct{ Body Backfill }
 )
@@ -85,7 +89,7 @@ func (s *Server) registerScheduleEdits(op func(method, id, path, summary string)
 	takes[NewSchedule](s, Prefix+"/schedules/{name}", true)
 	also(s, Prefix+"/schedules/{name}", "200", "201", "The schedule was made")
 	run := op(http.MethodPost, "run-schedule", "/schedules/{name}/run", "Make a job of a schedule now, paused or not")
-	run.Description = "If the last one has not ended the new one waits for it, unless they may overlap. Answers 409 if one waits already."
+	run.Description = "If the last one has not ended the new one waits for it, unless they may overlap. Answers 409 if one waits already, and 200 with the job of the Idempotency-Key if that is there."
 	run.DefaultStatus = http.StatusCreated
 	handle(s, run, s.runSchedule)
 	handle(s, op(http.MethodPost, "backfill-schedule", "/schedules/{name}/backfill", "Make the jobs of nominal times that have passed; 10,000 at most"), s.backfill)
@@ -199,18 +203,29 @@ func (s *Server) preview(ctx context.Context, _ *struct{}) (*previewOutput, erro
 	return out, err
 }
 
-func (s *Server) runSchedule(ctx context.Context, in *scheduleInput) (*createOutput, error) {
-	job, err := s.engine.RunSchedule(ctx, in.Name)
+func (s *Server) runSchedule(ctx context.Context, in *runScheduleInput) (*createOutput, error) {
+	id := errand.ID{}
+	if in.Key != "" {
+		id = newRepeat(ctx, in.Key, nil).id(0)
+	}
+	job, err := s.engine.RunSchedule(ctx, in.Name, id)
 	var state *errand.StateError
 	switch {
 	case errors.As(err, &state):
 		p := problem(http.StatusConflict, "a job of this schedule waits already for the one before to end")
 		p.State, p.Hint = state.State, "cancel one of the two, or wait"
 		return nil, p
+	case errors.Is(err, errand.ErrInvalid):
+		return nil, problem(http.StatusUnprocessableEntity, "this Idempotency-Key was used with another request",
+			ProblemField{"header.Idempotency-Key", "expected a key of its own for each request"})
 	case err != nil:
 		return nil, err
 	}
-	return &createOutput{Status: http.StatusCreated, Location: Prefix + "/jobs/" + job.ID.String(), Body: FromJob(job)}, nil
+	status := http.StatusCreated
+	if job.Duplicate {
+		status = http.StatusOK
+	}
+	return &createOutput{Status: status, Location: Prefix + "/jobs/" + job.ID.String(), Body: FromJob(job)}, nil
 }
 
 func (s *Server) backfill(ctx context.Context, in *scheduleInput) (*backfillOutput, error) {
@@ -344,11 +359,17 @@ func (s *Server) locatePlan(c *checked) {
 		s.try(c, "body.zone", c.plan.Spec, job, errand.Plan{Zone: p.Zone})
 	}
 	one := func(field string, plan errand.Plan) bool { return s.try(c, "body."+field, anySpec, job, plan) }
+	if !one("start", errand.Plan{Start: p.Start}) {
+		p.Start = time.Time{}
+	}
 	one("end", errand.Plan{Start: p.Start, End: p.End})
 	one("jitter", errand.Plan{Jitter: p.Jitter})
-	one("overlap", errand.Plan{Overlap: p.Overlap})
 	one("grace", errand.Plan{Grace: p.Grace})
-	if one("misfire", errand.Plan{Misfire: p.Misfire}) {
+	misfires := one("misfire", errand.Plan{Misfire: p.Misfire})
+	if one("overlap", errand.Plan{Overlap: p.Overlap}) && misfires {
+		one("overlap", errand.Plan{Overlap: p.Overlap, Misfire: p.Misfire})
+	}
+	if misfires {
 		one("catch_up", errand.Plan{Misfire: p.Misfire, CatchUp: p.CatchUp})
 		one("window", errand.Plan{Misfire: p.Misfire, Window: p.Window})
 	}

@@ -101,6 +101,9 @@ func TestPutScheduleInvalid(t *testing.T) {
 		`{"spec":"61 * * * *",` + job + `}`:                                                                          "body.spec",
 		`{"spec":"0 7 * * *","zone":"Mars/` + secret + `",` + job + `}`:                                              "body.zone",
 		`{"spec":"@every 1m","start":"2030-01-02T00:00:00Z","end":"2030-01-01T00:00:00Z",` + job + `}`:               "body.end",
+		`{"spec":"@every 1m","start":"1700-01-01T00:00:00Z","end":"1701-01-01T00:00:00Z",` + job + `}`:               "body.end body.start",
+		`{"spec":"@every 1m","overlap":"cancel","misfire":"catch_up",` + job + `}`:                                   "body.overlap",
+		`{"spec":"@every 1m","grace":"1ms",` + job + `}`:                                                             "body.grace",
 		`{"spec":"@every 1m","start":"` + secret + `",` + job + `}`:                                                  "body.start",
 		`{"spec":"@every 1m","jitter":"25h","grace":"25h",` + job + `}`:                                              "body.grace body.jitter",
 		`{"spec":"@every 1m","jitter":"` + secret + `",` + job + `}`:                                                 "body.jitter",
@@ -204,7 +207,14 @@ func TestScheduleVerbs(t *testing.T) {
 	if a.header.Get("Location") != "/api/v1/jobs/"+j.ID.String() || j.Kind != "slow" || string(j.Args) != "[1]" || j.Schedule != "s" || j.Nominal.IsZero() {
 		t.Error(a.header, a.body)
 	}
-	waits := r.do("POST", schedulePath("s", "/run"), "").want(201).job()
+	waits := r.do("POST", schedulePath("s", "/run"), "", "Idempotency-Key: again").want(201).job()
+	if again := r.do("POST", schedulePath("s", "/run"), "", "Idempotency-Key: again").want(200).job(); again.ID != waits.ID || !again.Duplicate {
+		t.Errorf("%+v", again)
+	}
+	r.do("POST", "/api/v1/jobs", `{"kind":"echo"}`, "Idempotency-Key: taken").want(201)
+	if p := r.do("POST", schedulePath("s", "/run"), "", "Idempotency-Key: taken").want(422).problem(); p.Errors[0].Location != "header.Idempotency-Key" {
+		t.Errorf("%+v", p)
+	}
 	if waits.State != errand.Waiting {
 		t.Error(waits.State)
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	_ "time/tzdata" // schedules have time zones, wherever the binary runs
 
 	"github.com/spf13/cobra"
 )

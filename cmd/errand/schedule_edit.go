@@ -32,9 +32,9 @@ func (f *planFlags) addBounds(fs *pflag.FlagSet) {
 
 func (f *planFlags) add(fs *pflag.FlagSet) {
 	f.addBounds(fs)
-	f.overlap, f.misfire = string(errand.OverlapSkip), string(errand.MisfireOnce)
+	f.misfire = string(errand.MisfireOnce)
 	fs.StringVar(&f.jitter, "jitter", "", "start each job up to this `DURATION` later")
-	fs.Var(&choiceValue{&f.overlap, choices(errand.Overlaps)}, "overlap", "when the last job has not ended: make none, one that waits, any number that wait, cancel it, or let them run side by side")
+	fs.Var(&choiceValue{&f.overlap, choices(errand.Overlaps)}, "overlap", "when the last job has not ended: make none, one that waits, any number that wait, cancel it, or let them run side by side (default skip; with --misfire catch_up queue_all)")
 	fs.Var(&choiceValue{&f.misfire, choices(errand.Misfires)}, "misfire", "of nominal times at which nobody was there: make one job for all, none, or the last ones")
 	fs.IntVar(&f.catchUp, "catch-up", 0, "with --misfire catch_up: how many (`NUMBER`) at most, up to 100")
 	fs.StringVar(&f.window, "window", "", "with --misfire catch_up: none older than this `DURATION`")
@@ -352,8 +352,8 @@ func scheduleBackfillCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backfill NAME --from TIME --to TIME",
 		Short: "Make the jobs of nominal times that have passed",
-		Long: `Backfill makes the jobs of all nominal times from one time to before another, but for those whose job is there. They run one after
-another, unless the schedule's jobs may overlap. It counts the nominal times first and asks.`,
+		Long: `Backfill makes the jobs of all nominal times from one time to before another, but for those whose job is there. They run after the
+schedule's last job, and one after another, unless its jobs may overlap. It counts the nominal times first and asks.`,
 		Example: `  errand schedule backfill nightly --from 2026-01-01 --to 2026-02-01 --dry-run
   errand schedule backfill nightly --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --yes`,
 		Args: wants(1, 1, "NAME"),

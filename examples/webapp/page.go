@@ -193,7 +193,7 @@ func (p *page) run(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4096)
 	ctx := errand.WithActor(r.Context(), p.settings.user)
 	var state *errand.StateError
-	switch _, err := p.jobs.engine.RunSchedule(ctx, r.PostFormValue("name")); {
+	switch _, err := p.jobs.engine.RunSchedule(ctx, r.PostFormValue("name"), errand.ID{}); {
 	case errors.Is(err, errand.ErrNoSchedule):
 		http.Error(w, "There is no such job.", http.StatusNotFound)
 	case errors.As(err, &state):

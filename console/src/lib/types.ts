@@ -180,7 +180,7 @@ export interface Firing {
 	seq: number;
 	nominal: string;
 	at: string;
-	outcome: "made" | "skipped" | "missed" | "manual";
+	outcome: "made" | "skipped" | "missed" | "manual" | "backfilled";
 	missed?: number;
 	job?: string;
 	state?: State;
