@@ -1,9 +1,9 @@
 // Starts an errand server with a store of its own. It serves the page that was embedded when it was built.
 
-import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { build, Program } from "./programs";
 
 const settings = `
 listen = "127.0.0.1:0"
@@ -30,33 +30,12 @@ kind = "echo"
 export default async function setup(): Promise<() => Promise<void>> {
 	const dir = mkdtempSync(join(tmpdir(), "errand-console-"));
 	writeFileSync(join(dir, "errand.toml"), settings);
-	let binary = process.env.ERRAND_BIN;
-	if (!binary) {
-		binary = join(dir, "errand");
-		execFileSync("go", ["build", "-o", binary, "../cmd/errand"], { stdio: "inherit" });
-	}
-	const server = spawn(binary, ["serve", "--config", "errand.toml", "--data", dir + "/"], { cwd: dir });
-	const url = await listening(server);
+	const binary = process.env.ERRAND_BIN ?? build("./cmd/errand", dir);
+	const server = new Program([binary, "serve", "--config", "errand.toml", "--data", dir + "/"], /listens on (http:\S+?),/, { cwd: dir });
+	process.env.CONSOLE_URL = await server.start();
 	process.env.ERRAND_DIR = dir;
-	process.env.CONSOLE_URL = url;
 	return async () => {
-		const over = new Promise((resolve) => server.once("exit", resolve));
-		server.kill("SIGTERM");
-		await over;
+		await server.end("SIGTERM");
 		rmSync(dir, { recursive: true, force: true });
 	};
-}
-
-/** The address on which the server says that it listens. */
-function listening(server: ReturnType<typeof spawn>): Promise<string> {
-	return new Promise((resolve, reject) => {
-		let said = "", complaints = "";
-		server.stdout!.on("data", (data) => {
-			said += data;
-			const found = /listens on (http:\S+?),/.exec(said);
-			if (found) resolve(found[1]!);
-		});
-		server.stderr!.on("data", (data) => (complaints += data));
-		server.once("exit", (code) => reject(new Error(`errand serve ended with ${code}: ${complaints}`)));
-	});
 }
