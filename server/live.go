@@ -157,8 +157,8 @@ func (s *Server) lifetime(r *http.Request, pattern string) (context.Context, con
 	}
 }
 
-// liveConn is one connection that watches. One goroutine reads; another one writes, and waits for nothing that the first
-// cannot bring while it waits for the second: the pong of a ping.
+// liveConn is one connection that watches. One goroutine reads and one writes. The reader waits until the writer takes its
+// answers, so the writer goes on taking them while it waits for a pong, which the reader must bring.
 type liveConn struct {
 	s       *Server
 	c       *websocket.Conn
