@@ -2,8 +2,6 @@ package errand
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -41,22 +39,17 @@ type hub struct {
 	filters  map[string]*filter // by their query, as JSON
 	unread   map[ID]bool        // to be read
 	wake     chan struct{}      // holds one: there is something to do
-	begins   chan struct{}      // a place for each filter that begins
+	begins   chan struct{}      // a place for each read for filters that begin
 	heard    chan struct{}      // closed once the changes of others are noted
+	upTo     time.Time          // by the store's clock: what others changed before that is told of; zero: nothing yet
 	stop     context.CancelFunc // of the loop
-}
-
-// filter is one query, and those who follow what matches it.
-type filter struct {
-	key      string
-	query    Query
-	watchers map[*Watcher]string // the name by which each knows it
 }
 
 const (
 	sweepFollowed = 30 * time.Second       // all followed jobs are read so often, in case that nobody told of a change
 	feedGap       = 20 * time.Millisecond  // at least, between two looks at what others have changed
 	feedPoll      = 250 * time.Millisecond // at most, if no hint comes
+	hearTime      = 10 * time.Second       // after which filters begin, if nothing is heard of the changes of others yet
 	sinceMargin   = 10 * time.Second       // a change may be heard of so late
 )
 
@@ -70,7 +63,7 @@ func (h *hub) join(e *Engine, w *Watcher) {
 	}
 	if len(h.watchers) == 0 {
 		ctx, stop := context.WithCancel(context.Background())
-		h.stop, h.heard = stop, make(chan struct{})
+		h.stop, h.heard, h.upTo = stop, make(chan struct{}), time.Time{}
 		e.bus.audience.Add(1)
 		go h.loop(ctx, h.heard)
 	}
@@ -88,7 +81,7 @@ func (h *hub) leave(w *Watcher) {
 		h.unmatch(w, name)
 	}
 	for id := range w.jobs {
-		h.forget(w, id)
+		h.drop(w, id)
 	}
 	w.queue, w.news, w.notices = nil, nil, nil
 	w.tell()
@@ -107,18 +100,34 @@ func (h *hub) wakeUp() {
 	}
 }
 
-// follow has a watcher follow a job. The caller holds h.mu.
+// follow has a watcher follow a job: for the filter of that name, which has found it, or because it was asked for (""). The caller holds h.mu.
 func (h *hub) follow(w *Watcher, s Seen, sub string) {
-	if f := w.jobs[s.ID]; f != nil {
-		f.version = max(f.version, s.Version)
-		return
+	f := w.jobs[s.ID]
+	if f == nil {
+		f = &followed{}
+		w.jobs[s.ID] = f
+		h.jobs[s.ID] = append(h.jobs[s.ID], w)
 	}
-	w.jobs[s.ID] = &followed{s.Version, sub}
-	h.jobs[s.ID] = append(h.jobs[s.ID], w)
+	f.version = max(f.version, s.Version)
+	if !slices.Contains(f.by, sub) {
+		f.by = append(f.by, sub)
+	}
 }
 
-// forget ends that. The caller holds h.mu.
-func (h *hub) forget(w *Watcher, id ID) {
+// release ends that. The job is followed on if that is asked for in another way, too. The caller holds h.mu.
+func (h *hub) release(w *Watcher, id ID, sub string) {
+	f := w.jobs[id]
+	if f == nil {
+		return
+	}
+	f.by = slices.DeleteFunc(f.by, func(name string) bool { return name == sub })
+	if len(f.by) == 0 {
+		h.drop(w, id)
+	}
+}
+
+// drop has a watcher no longer follow a job. The caller holds h.mu.
+func (h *hub) drop(w *Watcher, id ID) {
 	if w.jobs[id] == nil {
 		return
 	}
@@ -139,33 +148,14 @@ func (h *hub) forget(w *Watcher, id ID) {
 	}
 }
 
-// changed tells those who follow a job what it has become. The caller holds h.mu.
+// changed tells those who follow a job what it has become; it keeps the job. The caller holds h.mu.
 func (h *hub) changed(job *Job) {
 	if job.State != "" {
-		for _, f := range h.filters {
-			if f.query.matches(job) {
-				f.found(h, job)
-			}
-		}
+		h.find(job)
 	}
 	all := h.jobs[job.ID]
 	for i := len(all) - 1; i >= 0; i-- { // from the end, as some may leave on the way
 		all[i].changed(job)
-	}
-}
-
-// found has all who use a filter follow a job that matches it. The caller holds h.mu.
-func (f *filter) found(h *hub, job *Job) {
-	for w, name := range f.watchers {
-		switch {
-		case w.jobs[job.ID] != nil || w.over[job.ID] >= job.Version:
-		case len(w.jobs) >= w.limit:
-			h.unmatch(w, name)
-			w.notices = append(w.notices, Notice{Sub: name, Err: fmt.Errorf("%w: more than %d jobs match", ErrTooMany, w.limit)})
-			w.tell()
-		default:
-			h.follow(w, Seen{ID: job.ID}, name)
-		}
 	}
 }
 
@@ -180,161 +170,6 @@ func (h *hub) publish(job *Job) {
 	h.changed(&snapshot)
 }
 
-// match begins a filter: it is in use at once, and what matches already is read then.
-func (h *hub) match(w *Watcher, name string, q Query, since time.Time, seen []Seen) error {
-	q.Cursor, q.Limit = "", 0
-	raw, err := json.Marshal(q)
-	if err != nil {
-		return err
-	}
-	key := string(raw)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if w.closed {
-		return ErrClosed
-	}
-	h.unmatch(w, name)
-	f := h.filters[key]
-	if f == nil {
-		if len(h.filters) >= maxFilters {
-			return fmt.Errorf("%w: %d different filters", ErrTooMany, maxFilters)
-		}
-		f = &filter{key: key, query: q, watchers: map[*Watcher]string{}}
-		h.filters[key] = f
-	}
-	if other, twice := f.watchers[w]; twice {
-		return fmt.Errorf("%w filter: it is the same as %q", ErrInvalid, other)
-	}
-	if len(w.jobs)+len(seen) > w.limit {
-		return fmt.Errorf("%w: %d jobs, at most %d", ErrTooMany, len(w.jobs)+len(seen), w.limit)
-	}
-	f.watchers[w] = name
-	w.filters[name] = f
-	ids := make([]ID, len(seen))
-	for i, s := range seen {
-		h.follow(w, s, name)
-		ids[i] = s.ID
-	}
-	go h.begin(beginning{w, name, f, ids, h.e.endedSince(since), h.heard})
-	return nil
-}
-
-// unmatch ends a filter of a watcher. The caller holds h.mu.
-func (h *hub) unmatch(w *Watcher, name string) {
-	f := w.filters[name]
-	if f == nil {
-		return
-	}
-	delete(w.filters, name)
-	if delete(f.watchers, w); len(f.watchers) == 0 {
-		delete(h.filters, f.key)
-	}
-	for id, x := range w.jobs {
-		if x.sub == name {
-			h.forget(w, id)
-		}
-	}
-}
-
-// endedSince is from when on to look for ended jobs at the begin of a filter: a zero time for none. Where changes of
-// others are noted only once somebody watches, those are looked for that end before this has begun.
-func (e *Engine) endedSince(since time.Time) time.Time {
-	switch _, feeds := e.store.(Feed); {
-	case !since.IsZero():
-		return since.Add(-sinceMargin)
-	case feeds:
-		return e.Now().Add(-time.Second)
-	}
-	return since
-}
-
-// beginning is a filter of a watcher that begins.
-type beginning struct {
-	w     *Watcher
-	name  string
-	f     *filter
-	seen  []ID
-	since time.Time
-	heard <-chan struct{}
-}
-
-// begin tells a watcher what matches its filter now, once nothing that changes from now on is missed.
-func (h *hub) begin(b beginning) {
-	w, name, f, since := b.w, b.name, b.f, b.since
-	select {
-	case <-b.heard:
-	case <-time.After(10 * time.Second): // it hears of nothing yet, and will begin all filters anew when it does
-	}
-	h.begins <- struct{}{} // a few at a time: each may look through many jobs
-	defer func() { <-h.begins }()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	var alive, ended []State
-	for _, s := range States {
-		switch {
-		case len(f.query.States) > 0 && !among(s, f.query.States):
-		case s.Ended():
-			ended = append(ended, s)
-		default:
-			alive = append(alive, s)
-		}
-	}
-	err := h.readAll(ctx, b.seen)
-	if err == nil {
-		err = h.list(ctx, w, name, f, alive, time.Time{})
-	}
-	if err == nil && !since.IsZero() {
-		err = h.list(ctx, w, name, f, ended, since)
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if w.filters[name] != f {
-		return
-	}
-	if err != nil {
-		h.unmatch(w, name)
-	}
-	w.notices = append(w.notices, Notice{Sub: name, Err: err})
-	w.tell()
-}
-
-// list tells of the jobs in some states that match a filter, and have ended since, from the newest on.
-func (h *hub) list(ctx context.Context, w *Watcher, name string, f *filter, states []State, since time.Time) error {
-	if len(states) == 0 {
-		return nil
-	}
-	q := f.query
-	q.States, q.EndedAfter, q.Limit = states, since, 100
-	for told := 0; told < MaxMatched; {
-		p, err := h.e.store.List(ctx, q)
-		if err != nil {
-			return err
-		}
-		h.mu.Lock()
-		for i := range p.Jobs {
-			j := &p.Jobs[i]
-			if w.filters[name] != f {
-				h.mu.Unlock()
-				return nil
-			}
-			if w.jobs[j.ID] == nil && len(w.jobs) >= w.limit {
-				h.mu.Unlock()
-				return fmt.Errorf("%w: more than %d jobs match", ErrTooMany, w.limit)
-			}
-			if w.over[j.ID] < j.Version {
-				h.follow(w, Seen{ID: j.ID}, name)
-				w.changed(j)
-			}
-		}
-		h.mu.Unlock()
-		told += len(p.Jobs)
-		if q.Cursor = p.Next; p.Next == "" {
-			return nil
-		}
-	}
-	return nil
-}
-
 // loop reads for the watchers, until nobody watches.
 func (h *hub) loop(ctx context.Context, heard chan struct{}) {
 	feed, _ := h.e.store.(Feed)
@@ -344,7 +179,7 @@ func (h *hub) loop(ctx context.Context, heard chan struct{}) {
 	} else {
 		close(heard)
 	}
-	mark, swept := "", time.Now()
+	mark, began, swept := "", time.Now(), time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -354,19 +189,21 @@ func (h *hub) loop(ctx context.Context, heard chan struct{}) {
 		case <-h.wake:
 		case <-timer.C:
 		}
+		at, heeds := h.e.Now(), true
 		if feed != nil {
 			first := mark == ""
-			if mark = h.hear(ctx, feed, mark); first && mark != "" {
-				close(heard)
-				h.sweep()                                             // what has changed before
-				swept = time.Now().Add(2*time.Second - sweepFollowed) // and in transactions that were under way
+			if mark, heeds = h.hear(ctx, feed, mark); first && heeds {
+				h.hears(heard, began)
+				swept = time.Now().Add(2*time.Second - sweepFollowed) // again for what changed in transactions that were under way
 			}
 		}
 		if time.Since(swept) > sweepFollowed {
 			h.sweep()
 			swept = time.Now()
 		}
-		h.read(ctx)
+		if h.read(ctx) && heeds {
+			h.toldUpTo(ctx, at)
+		}
 		if !sleep(ctx, feedGap) {
 			return
 		}
@@ -374,57 +211,69 @@ func (h *hub) loop(ctx context.Context, heard chan struct{}) {
 	}
 }
 
+// hears notes that from now on changes of others are heard of. What has changed before must be looked for.
+func (h *hub) hears(heard chan struct{}, began time.Time) {
+	close(heard)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sweepLocked()
+	if time.Since(began) >= hearTime { // there may be filters that have not waited for this
+		h.beginAll(time.Time{})
+	}
+}
+
+// toldUpTo notes that what others changed before a time has been told of.
+func (h *hub) toldUpTo(ctx context.Context, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ctx.Err() == nil {
+		h.upTo = at
+	}
+}
+
 // sweep has all followed jobs read.
 func (h *hub) sweep() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.sweepLocked()
+}
+
+func (h *hub) sweepLocked() {
 	for id := range h.jobs {
 		h.unread[id] = true
 	}
 }
 
-// hear notes what others have changed, and returns the next mark.
-func (h *hub) hear(ctx context.Context, feed Feed, mark string) string {
+// hear notes what others have changed, and returns the next mark; false if that failed.
+func (h *hub) hear(ctx context.Context, feed Feed, mark string) (string, bool) {
 	c, err := feed.Changed(ctx, mark)
 	if err != nil {
 		h.e.worker.warn(ctx, "cannot look for the changes of other processes", err)
-		return mark
-	}
-	if c.Lost {
-		h.sweep()
-		h.beginAll()
+		return mark, false
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, x := range c.Jobs {
-		like := &Job{Queue: x.Queue, Kind: x.Kind, State: x.State}
-		wanted := false
-		for _, f := range h.filters {
-			coarse := Query{States: f.query.States, Kinds: f.query.Kinds, Queues: f.query.Queues}
-			wanted = wanted || x.State != "" && coarse.matches(like)
+	if c.Lost {
+		h.sweepLocked()
+		since := h.upTo
+		if !since.IsZero() {
+			since = since.Add(-sinceMargin)
 		}
+		h.beginAll(since)
+	}
+	for _, x := range c.Jobs {
+		wanted := h.mayMatch(x)
 		for _, id := range x.IDs {
 			if wanted || h.jobs[id] != nil {
 				h.unread[id] = true
 			}
 		}
 	}
-	return c.Mark
+	return c.Mark, true
 }
 
-// beginAll begins all filters anew, because changes were lost.
-func (h *hub) beginAll() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, f := range h.filters {
-		for w, name := range f.watchers {
-			go h.begin(beginning{w, name, f, nil, h.e.Now().Add(-2 * time.Minute), h.heard})
-		}
-	}
-}
-
-// read reads what is unread, and tells of it.
-func (h *hub) read(ctx context.Context) {
+// read reads what is unread, and tells of it; false if that failed.
+func (h *hub) read(ctx context.Context) bool {
 	for {
 		h.mu.Lock()
 		ids := make([]ID, 0, min(len(h.unread), MaxPage))
@@ -437,7 +286,7 @@ func (h *hub) read(ctx context.Context) {
 		}
 		h.mu.Unlock()
 		if len(ids) == 0 {
-			return
+			return true
 		}
 		if err := h.readAll(ctx, ids); err != nil {
 			h.mu.Lock()
@@ -446,7 +295,7 @@ func (h *hub) read(ctx context.Context) {
 			}
 			h.mu.Unlock()
 			h.e.worker.warn(ctx, "cannot read the jobs that are watched", err)
-			return
+			return false
 		}
 	}
 }
@@ -463,9 +312,9 @@ func (h *hub) readAll(ctx context.Context, ids []ID) error {
 			gone[id] = true
 		}
 		h.mu.Lock()
-		for i := range there {
-			delete(gone, there[i].ID)
-			h.changed(&there[i])
+		for _, job := range there { // each a copy: one that is not told of yet must not keep them all
+			delete(gone, job.ID)
+			h.changed(&job)
 		}
 		for id := range gone {
 			h.changed(&Job{ID: id})

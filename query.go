@@ -279,7 +279,10 @@ func quote(v string) string {
 }
 
 // matches reports whether a job is one that the query selects.
-func (q *Query) matches(j *Job) bool {
+func (q *Query) matches(j *Job) bool { return q.matchesIn(j, &texts{job: j}) }
+
+// matchesIn is matches for a job that several queries look into. What takes long comes last.
+func (q *Query) matchesIn(j *Job, t *texts) bool {
 	return among(j.State, q.States) && amongKinds(j.Kind, q.Kinds) && among(j.Queue, q.Queues) &&
 		(q.Worker == uuid.Nil || q.Worker == j.Worker) &&
 		!slices.ContainsFunc(q.Tags, func(t string) bool { return !slices.Contains(j.Tags, t) }) &&
@@ -287,13 +290,34 @@ func (q *Query) matches(j *Job) bool {
 		(q.CreatedBefore.IsZero() || j.Created.Before(q.CreatedBefore)) &&
 		(q.CreatedAfter.IsZero() || !j.Created.Before(q.CreatedAfter)) &&
 		(q.EndedAfter.IsZero() || !j.Ended.Before(q.EndedAfter)) &&
-		q.MatchesText(j)
+		t.match(q)
 }
 
 // MatchesText reports whether a job's error and args are as the query asks: for stores that cannot tell by themselves.
-func (q *Query) MatchesText(j *Job) bool {
-	return (q.Error == "" || strings.Contains(strings.ToLower(j.Error), strings.ToLower(q.Error))) &&
-		!slices.ContainsFunc(q.Args, func(m ArgMatch) bool { return !m.matches(j.Args) })
+func (q *Query) MatchesText(j *Job) bool { return (&texts{job: j}).match(q) }
+
+// texts are what queries look for in a job's error and args, each made out once, however many queries look.
+type texts struct {
+	job  *Job
+	fail *string // the error in lower case
+	args *value
+}
+
+// match reports whether these are as a query asks.
+func (t *texts) match(q *Query) bool {
+	if q.Error != "" {
+		if t.fail == nil {
+			lower := strings.ToLower(t.job.Error)
+			t.fail = &lower
+		}
+		if !strings.Contains(*t.fail, strings.ToLower(q.Error)) {
+			return false
+		}
+	}
+	if len(q.Args) > 0 && t.args == nil {
+		t.args = newValue(t.job.Args)
+	}
+	return !slices.ContainsFunc(q.Args, func(m ArgMatch) bool { return !t.args.matches(m) })
 }
 
 func among[T comparable](v T, of []T) bool { return len(of) == 0 || slices.Contains(of, v) }
@@ -306,25 +330,57 @@ func amongKinds(kind string, of []string) bool {
 	})
 }
 
-// matches looks into the args.
-func (m *ArgMatch) matches(args json.RawMessage) bool {
+// value is a JSON value, decoded as far as somebody has looked into it.
+type value struct {
+	raw    json.RawMessage
+	plain  bool   // a string, number, true, false or null
+	text   string // of that
+	opened bool
+	object map[string]json.RawMessage
+	array  []json.RawMessage
+	inner  map[string]*value // those that were looked at
+}
+
+func newValue(raw json.RawMessage) *value {
+	v := &value{raw: bytes.TrimSpace(raw)}
+	switch {
+	case len(v.raw) == 0 || v.raw[0] == '{' || v.raw[0] == '[':
+	case v.raw[0] != '"' || json.Unmarshal(v.raw, &v.text) != nil:
+		v.plain, v.text = true, string(v.raw)
+	default:
+		v.plain = true
+	}
+	return v
+}
+
+// matches looks along the path.
+func (v *value) matches(m ArgMatch) bool {
 	for _, name := range m.Path {
-		var object map[string]json.RawMessage
-		var array []json.RawMessage
-		if json.Unmarshal(args, &object) == nil {
-			args = object[name]
-			continue
-		}
-		i, err := strconv.Atoi(name)
-		if err != nil || i < 0 || json.Unmarshal(args, &array) != nil || i >= len(array) {
+		if v = v.at(name); v == nil {
 			return false
 		}
-		args = array[i]
 	}
-	args = bytes.TrimSpace(args)
-	var text string
-	if len(args) > 0 && args[0] == '"' && json.Unmarshal(args, &text) == nil {
-		return text == m.Value
+	return v.plain && v.text == m.Value
+}
+
+// at returns the value of a key of an object, or of a place in an array; nil: there is none.
+func (v *value) at(name string) *value {
+	if !v.opened {
+		v.opened, v.inner = true, map[string]*value{}
+		if json.Unmarshal(v.raw, &v.object) != nil {
+			_ = json.Unmarshal(v.raw, &v.array) // else nothing is in it
+		}
 	}
-	return len(args) > 0 && args[0] != '{' && args[0] != '[' && string(args) == m.Value
+	if known := v.inner[name]; known != nil {
+		return known
+	}
+	raw, found := v.object[name]
+	if i, err := strconv.Atoi(name); !found && err == nil && i >= 0 && i < len(v.array) {
+		raw, found = v.array[i], true
+	}
+	if !found {
+		return nil
+	}
+	v.inner[name] = newValue(raw)
+	return v.inner[name]
 }

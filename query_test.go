@@ -105,3 +105,33 @@ func FuzzParseQuery(f *testing.F) {
 		}
 	})
 }
+
+// Several queries look into one job: what each finds is the same as if it were alone, and nothing is decoded twice.
+func TestTexts(t *testing.T) {
+	job := &Job{Error: "No Route", Args: []byte(` {"a":{"b":[1, {"c":"x y"}, null, 1.50], "0":"zero"},"big":12345678901234567890,"s":"a\u0062","t":true,"o":{}} `)}
+	queries := map[string]bool{
+		"": true, `error:"no route"`: true, "error:ROUTE": true, "error:way": false,
+		"args.a.b.0=1": true, `args.a.b.1.c="x y"`: true, "args.a.b.2=null": true, "args.a.b.3=1.50": true, "args.a.b.3=1.5": false, "args.a.b.4=1": false,
+		"args.a.b.-1=1": false, "args.a.0=zero": true, "args.a.1=zero": false, "args.big=12345678901234567890": true, "args.s=ab": true, "args.t=true": true,
+		`args.o="{}"`: false, `args.o=""`: false, `args.none=""`: false, "args.s.0=a": false, "args.a.b.0=1 args.t=false": false, "args.a.b.0=1 error:x": false,
+	}
+	look := &texts{job: job}
+	for range 2 {
+		for text, want := range queries {
+			q, err := ParseQuery(text, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := q.matchesIn(job, look); got != want {
+				t.Errorf("%s, with others: %t", text, got)
+			}
+			if got := q.MatchesText(job); got != want {
+				t.Errorf("%s: %t", text, got)
+			}
+		}
+	}
+	q, _ := ParseQuery(`args.a.b.1.c="x y" args.t=true`, time.Now())
+	if n := testing.AllocsPerRun(10, func() { q.matchesIn(job, look) }); n > 0 {
+		t.Errorf("looking again takes %v allocations", n)
+	}
+}

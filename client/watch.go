@@ -57,9 +57,10 @@ type Watcher struct {
 
 // filter is one filter with what it has found.
 type filter struct {
-	text  string
-	since time.Time
-	jobs  map[errand.ID]int64 // that it has told and that have not ended
+	text   string
+	since  time.Time
+	synced bool                // on this connection
+	jobs   map[errand.ID]int64 // that it has told and that have not ended
 }
 
 const (
@@ -113,7 +114,7 @@ func (w *Watcher) Forget(ids ...errand.ID) {
 func (w *Watcher) Match(name, text string, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f := &filter{text, since, map[errand.ID]int64{}}
+	f := &filter{text: text, since: since, jobs: map[errand.ID]int64{}}
 	w.filters[name] = f
 	w.send(f.request(name))
 }
@@ -208,6 +209,7 @@ func (w *Watcher) connection() (heard bool, err error) {
 		w.send(server.WatchRequest{Type: "watch", Jobs: seen(w.jobs)})
 	}
 	for name, f := range w.filters {
+		f.synced = false
 		w.send(f.request(name))
 	}
 	w.mu.Unlock()
@@ -321,7 +323,8 @@ func (w *Watcher) note(n *server.WatchNotice) {
 		_, mine := w.jobs[n.Job.ID]
 		keep(w.jobs, mine)
 		for _, f := range w.filters {
-			keep(f.jobs, !mine)
+			_, before := f.jobs[n.Job.ID]
+			keep(f.jobs, before || !mine)
 		}
 	case "gone":
 		delete(w.jobs, n.ID)
@@ -330,11 +333,11 @@ func (w *Watcher) note(n *server.WatchNotice) {
 		}
 	case "synced":
 		if f := w.filters[n.Sub]; f != nil {
-			f.since = n.Time
+			f.since, f.synced = n.Time, true
 		}
-	case "pong":
+	case "pong": // of a filter that was told from the begin, all up to this time has been
 		for _, f := range w.filters {
-			if !f.since.IsZero() {
+			if f.synced && !n.Time.IsZero() {
 				f.since = n.Time
 			}
 		}

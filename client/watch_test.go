@@ -2,12 +2,15 @@ package client_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/google/uuid"
 
 	"github.com/errandhq/errand"
@@ -103,6 +106,57 @@ func TestWatchSurvives(t *testing.T) {
 	_, _ = q.Cancel(t.Context(), again, "")
 	next(t, w, ended(again))
 	w.Unmatch("b")
+}
+
+// What a filter was told up to is known once it has been told from the begin, on each connection anew.
+func TestWatchSince(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 12, minute, 0, 0, time.UTC) }
+	scripts := [][]server.WatchNotice{ // one a connection
+		{{Type: "pong", Time: at(9)}},
+		{{Type: "pong", Time: at(9)}, {Type: "synced", Sub: "x", Time: at(1)}},
+		{{Type: "synced", Sub: "x", Time: at(1)}, {Type: "pong", Time: at(2)}, {Type: "pong"}},
+		{{Type: "pong", Time: at(9)}},
+		{},
+	}
+	since := make(chan time.Time, len(scripts))
+	conns := 0
+	web := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(rw, r, nil)
+		if err != nil || conns == len(scripts) {
+			return
+		}
+		_, raw, err := c.Read(r.Context())
+		var req server.WatchRequest
+		if err == nil {
+			err = json.Unmarshal(raw, &req)
+		}
+		if err != nil || req.Sub != "x" {
+			t.Errorf("the client sends %s, error %v", raw, err)
+		}
+		since <- req.Since
+		for _, n := range scripts[conns] {
+			raw, _ := json.Marshal(n)
+			_ = c.Write(r.Context(), websocket.MessageText, raw)
+		}
+		conns++
+		_ = c.Close(websocket.StatusGoingAway, "")
+	}))
+	defer web.Close()
+	w := client.Watch(web.URL, nil)
+	defer w.Close()
+	w.Match("x", "", time.Time{})
+	go func() {
+		for {
+			if _, err := w.Next(t.Context()); err != nil {
+				return
+			}
+		}
+	}()
+	for i, want := range []time.Time{{}, {}, at(1), at(2), at(2)} {
+		if got := <-since; !got.Equal(want) {
+			t.Errorf("connection %d asks for what has ended since %s, want %s", i, got, want)
+		}
+	}
 }
 
 func TestWatchRefused(t *testing.T) {

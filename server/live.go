@@ -19,10 +19,10 @@ import (
 
 // The limits of a connection that watches.
 const (
-	maxFrame      = 1 << 20          // bytes of one message of the client
-	unackedBytes  = 256 << 10        // sent to a client before it must show that it reads
-	pongTime      = 30 * time.Second // in which it must, see Server.patience
-	livePingEvery = 20 * time.Second // of connections on which nothing happens
+	maxFrame     = 1 << 20          // bytes of one message of the client
+	maxFilter    = 4096             // bytes of a filter, as in the list of jobs
+	unackedBytes = 256 << 10        // sent to a client before it must show that it reads
+	pongTime     = 30 * time.Second // in which it must, see Server.patience
 )
 
 // The codes with which the server closes a connection that watches, besides those of RFC 6455.
@@ -37,7 +37,7 @@ type WatchRequest struct {
 	Sub    string    `json:"sub,omitempty"`
 	Jobs   []SeenJob `json:"jobs,omitempty"`
 	Filter string    `json:"filter,omitempty"`
-	// Since has a filter tell, too, the jobs that were created since and have ended.
+	// Since has a filter tell, too, the jobs that have ended since.
 	Since time.Time `json:"since,omitzero"`
 }
 
@@ -55,13 +55,16 @@ type WatchNotice struct {
 	Job    *Job      `json:"job,omitempty"`
 	ID     errand.ID `json:"id,omitzero"`
 	Sub    string    `json:"sub,omitempty"`
-	Code   string    `json:"code,omitempty"`   // of an error: "invalid", "too_many" or "failed"
+	Code   string    `json:"code,omitempty"`   // of an error: "invalid" or "too_many"
 	Detail string    `json:"detail,omitempty"` // of an error
-	Time   time.Time `json:"time,omitzero"`    // with synced and pong: now, for the Since of a later connection
+	Time   time.Time `json:"time,omitzero"`    // with synced and pong: up to when all was told, for the Since of a later connection
 }
 
 //go:embed watch.js
 var script []byte
+
+// watchRoute is the route of watches of any number of jobs.
+const watchRoute = "GET " + Prefix + "/watch"
 
 // watchScript serves the client for browsers.
 func watchScript(rw http.ResponseWriter, _ *http.Request) {
@@ -95,7 +98,7 @@ func (s *Server) live(rw http.ResponseWriter, r *http.Request) {
 	c.SetReadLimit(maxFrame)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	x := &liveConn{s: s, c: c, watcher: s.engine.Watch(0), answers: make(chan WatchNotice)}
+	x := &liveConn{s: s, c: c, r: r, watcher: s.engine.Watch(0), answers: make(chan WatchNotice), acked: make(chan error, 1)}
 	defer x.watcher.Close()
 	written := make(chan struct{})
 	go func() {
@@ -120,13 +123,53 @@ func (s *Server) sameOrigin(r *http.Request) bool {
 		ok && rest == r.Host && (strings.HasPrefix(origin, scheme) || r.TLS == nil) // TLS may end before us
 }
 
-// liveConn is one connection that watches.
+// allows reports whether a request would be let in again. Tokens and users stay what they are while the server runs; what
+// Identify knows can change.
+func (s *Server) allows(r *http.Request, pattern string) bool {
+	if s.config.Identify == nil {
+		return true
+	}
+	_, p := s.authorize(r.Clone(r.Context()), pattern) // it may read a form into it
+	return p == nil
+}
+
+// lifetime is a context for a stream: it ends with the request, when the server stops, and soon after the client may no longer have it.
+func (s *Server) lifetime(r *http.Request, pattern string) (context.Context, context.CancelFunc) {
+	life, cancel := context.WithCancel(r.Context())
+	unhook := context.AfterFunc(s.life, cancel)
+	if s.config.Identify != nil {
+		go func() {
+			beat := time.NewTicker(s.beat)
+			defer beat.Stop()
+			for s.allows(r, pattern) {
+				select {
+				case <-beat.C:
+				case <-life.Done():
+					return
+				}
+			}
+			cancel()
+		}()
+	}
+	return life, func() {
+		unhook()
+		cancel()
+	}
+}
+
+// liveConn is one connection that watches. One goroutine reads and one writes. The reader waits until the writer takes its
+// answers, so the writer goes on taking them while it waits for a pong, which the reader must bring.
 type liveConn struct {
 	s       *Server
 	c       *websocket.Conn
+	r       *http.Request
 	watcher *errand.Watcher
 	answers chan WatchNotice
-	unacked int
+
+	unacked int        // bytes, sent since the client was last known to have read
+	pinging bool       // it is asked whether it has
+	acked   chan error // holds one: the outcome
+	told    time.Time  // up to then all was told
 }
 
 // read takes messages until the connection ends.
@@ -140,7 +183,10 @@ func (x *liveConn) read(ctx context.Context) {
 			x.c.Close(websocket.StatusUnsupportedData, "send JSON as text")
 			return
 		}
-		answer, ok := x.take(ctx, raw)
+		if !x.allowed() {
+			return
+		}
+		answer, ok := x.take(raw)
 		if !ok {
 			continue
 		}
@@ -153,31 +199,17 @@ func (x *liveConn) read(ctx context.Context) {
 }
 
 // take heeds one message, and returns the answer to it if there is one.
-func (x *liveConn) take(ctx context.Context, raw []byte) (WatchNotice, bool) {
+func (x *liveConn) take(raw []byte) (WatchNotice, bool) {
 	var req WatchRequest
-	if err := decode(raw, &req); err != nil {
-		return refusal(req.Sub, "invalid", err), true
+	err := decode(raw, &req)
+	if len(req.Sub) > errand.MaxName {
+		req.Sub, err = "", fmt.Errorf("sub: expected at most %d bytes", errand.MaxName)
 	}
-	seen := make([]errand.Seen, len(req.Jobs))
-	for i, j := range req.Jobs {
-		seen[i] = errand.Seen(j)
-	}
-	var err error
-	switch {
-	case req.Type == "ping":
-		return WatchNotice{Type: "pong", Time: x.s.engine.Now().UTC()}, true
-	case req.Type == "watch" && req.Sub != "":
-		err = x.match(&req, seen)
-	case req.Type == "watch" && len(req.Jobs) > 0 && req.Filter == "":
-		err = x.watcher.Follow(seen...)
-	case req.Type == "unwatch" && req.Sub != "":
-		x.watcher.Unmatch(req.Sub)
-	case req.Type == "unwatch" && len(req.Jobs) > 0:
-		for _, j := range req.Jobs {
-			x.watcher.Forget(j.ID)
+	if err == nil {
+		if req.Type == "ping" {
+			return WatchNotice{Type: "pong"}, true
 		}
-	default:
-		err = errors.New(`expected type "watch" with jobs or with sub and filter, "unwatch" with jobs or sub, or "ping"`)
+		err = x.heed(&req)
 	}
 	switch {
 	case err == nil:
@@ -188,65 +220,122 @@ func (x *liveConn) take(ctx context.Context, raw []byte) (WatchNotice, bool) {
 	return refusal(req.Sub, "invalid", err), true
 }
 
-// match begins a filter.
-func (x *liveConn) match(req *WatchRequest, seen []errand.Seen) error {
-	q, err := errand.ParseQuery(req.Filter, x.s.engine.Now())
-	if err != nil {
-		return err
+// heed does what a message asks for.
+func (x *liveConn) heed(req *WatchRequest) error {
+	seen := make([]errand.Seen, len(req.Jobs))
+	for i, j := range req.Jobs {
+		seen[i] = errand.Seen(j)
 	}
-	return x.watcher.Match(req.Sub, q, req.Since, seen...)
+	switch {
+	case req.Type == "watch" && req.Sub != "":
+		q, err := x.s.parseFilter(req.Filter)
+		if err != nil {
+			x.watcher.Unmatch(req.Sub) // it was to be replaced
+			return err
+		}
+		return x.watcher.Match(req.Sub, q, req.Since, seen...)
+	case req.Type == "watch" && len(seen) > 0 && req.Filter == "":
+		return x.watcher.Follow(seen...)
+	case req.Type == "unwatch" && req.Sub != "":
+		x.watcher.Unmatch(req.Sub)
+	case req.Type == "unwatch" && len(seen) > 0:
+		for _, j := range seen {
+			x.watcher.Forget(j.ID)
+		}
+	default:
+		return errors.New(`expected type "watch" with jobs or with sub and filter, "unwatch" with jobs or sub, or "ping"`)
+	}
+	return nil
+}
+
+// parseFilter reads the filter of a watch.
+func (s *Server) parseFilter(text string) (errand.Query, error) {
+	if len(text) > maxFilter {
+		return errand.Query{}, fmt.Errorf("%w filter: expected at most %d bytes", errand.ErrInvalid, maxFilter)
+	}
+	return errand.ParseQuery(text, s.engine.Now())
 }
 
 func refusal(sub, code string, err error) WatchNotice {
 	return WatchNotice{Type: "error", Sub: sub, Code: code, Detail: err.Error()}
 }
 
-// write sends what there is to tell, until the connection ends or the server stops.
-func (x *liveConn) write(ctx context.Context) {
-	news := make(chan []errand.Notice)
-	go func() {
-		defer close(news)
-		for {
-			notices, err := x.watcher.Next(ctx)
-			for len(notices) > 0 && err == nil {
-				select {
-				case news <- notices:
-					notices = nil
-				case <-ctx.Done():
-					return
-				}
-			}
-			if err != nil {
-				return
+// news is what a watcher has told, and up to when that is all.
+type news struct {
+	notices []errand.Notice
+	upTo    time.Time
+}
+
+// listen hands on what the watcher tells, until the connection ends.
+func (x *liveConn) listen(ctx context.Context, told chan<- news) {
+	for {
+		waiting, cancel := context.WithTimeout(ctx, x.s.beat)
+		notices, err := x.watcher.Next(waiting)
+		cancel()
+		if errors.Is(err, errand.ErrClosed) {
+			return
+		}
+		if err != nil && waiting.Err() == nil { // the store: nothing is lost
+			x.s.log.Warn("a watch waits for the store", "error", err)
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
 			}
 		}
-	}()
-	idle := time.NewTicker(livePingEvery)
-	defer idle.Stop()
-	for {
-		var err error
 		select {
-		case notices, ok := <-news:
-			if !ok {
-				return
-			}
-			for i := 0; i < len(notices) && err == nil; i++ {
-				err = x.send(ctx, x.s.notice(&notices[i]))
-			}
+		case told <- news{notices, x.watcher.CaughtUp()}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// write sends what there is to tell, until the connection ends or the server stops.
+func (x *liveConn) write(ctx context.Context) {
+	told := make(chan news)
+	go x.listen(ctx, told)
+	beat := time.NewTicker(x.s.beat)
+	defer beat.Stop()
+	var next news
+	var err error
+	for err == nil {
+		for len(next.notices) > 0 && !x.pinging && err == nil {
+			err = x.send(ctx, x.s.notice(&next.notices[0]))
+			next.notices = next.notices[1:]
+		}
+		more := told
+		if len(next.notices) > 0 {
+			more = nil
+		} else {
+			x.told = next.upTo
+		}
+		select {
+		case next = <-more:
 		case answer := <-x.answers:
 			err = x.send(ctx, answer)
-		case <-idle.C:
-			err = x.ping(ctx)
+		case err = <-x.acked:
+			x.pinging = false
+		case <-beat.C:
+			if !x.allowed() {
+				return
+			}
+			x.ping(ctx)
 		case <-x.s.life.Done():
 			x.c.Close(websocket.StatusGoingAway, "the server stops: connect again")
 			return
 		case <-ctx.Done():
 			return
 		}
-		if err != nil {
-			return
-		}
 	}
+}
+
+// allowed reports whether the client may still watch, and cuts it otherwise.
+func (x *liveConn) allowed() bool {
+	if x.s.allows(x.r, watchRoute) {
+		return true
+	}
+	x.c.Close(websocket.StatusPolicyViolation, "you may no longer watch: sign in, and connect again")
+	return false
 }
 
 // notice is what goes over the wire.
@@ -255,52 +344,50 @@ func (s *Server) notice(n *errand.Notice) WatchNotice {
 	case n.Job != nil:
 		job := brief(n.Job)
 		return WatchNotice{Type: "job", Job: &job}
+	case errors.Is(n.Err, errand.ErrTooMany):
+		return refusal(n.Sub, "too_many", n.Err)
 	case n.Err != nil:
-		code := "failed"
-		text := n.Err
-		if errors.Is(n.Err, errand.ErrTooMany) {
-			code = "too_many"
-		} else {
-			s.log.Error("a filter failed", "error", n.Err)
-			text = errors.New("something went wrong here; the log has it")
-		}
-		return refusal(n.Sub, code, text)
+		return refusal(n.Sub, "invalid", n.Err)
 	case n.Sub != "":
-		return WatchNotice{Type: "synced", Sub: n.Sub, Time: s.engine.Now().UTC()}
+		return WatchNotice{Type: "synced", Sub: n.Sub, Time: n.Time.UTC()}
 	}
 	return WatchNotice{Type: "gone", ID: n.Gone}
 }
 
-// send sends one message. After so many bytes it waits until the client has read them, so that it is the client's doing
-// if nothing comes through, and it can be told so.
+// send sends one message. After so many bytes the client must have read them before it is told more, so that it is the client's
+// doing if nothing comes through, and it can be told so.
 func (x *liveConn) send(ctx context.Context, n WatchNotice) error {
+	if n.Type == "pong" {
+		n.Time = x.told.UTC()
+	}
 	var text bytes.Buffer
 	if err := marshal(&text, n); err != nil {
 		return err
 	}
+	writing, cancel := context.WithTimeout(ctx, x.s.patience)
+	defer cancel()
+	err := x.c.Write(writing, websocket.MessageText, bytes.TrimSuffix(text.Bytes(), []byte("\n")))
 	if x.unacked += text.Len(); x.unacked > unackedBytes {
-		if err := x.ping(ctx); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, x.s.patience)
-	defer cancel()
-	return x.c.Write(ctx, websocket.MessageText, bytes.TrimSuffix(text.Bytes(), []byte("\n")))
-}
-
-// ping waits until the client has read all that was sent, and cuts it if it does not.
-func (x *liveConn) ping(ctx context.Context) error {
-	waiting, cancel := context.WithTimeout(ctx, x.s.patience)
-	defer cancel()
-	err := x.c.Ping(waiting)
-	if err == nil {
-		x.unacked = 0
-		return nil
-	}
-	if ctx.Err() == nil {
-		x.c.Close(CloseSlow, "nothing was read for 30 s: connect again, and say what you have seen")
+		x.ping(ctx)
 	}
 	return err
+}
+
+// ping begins to ask whether the client has read all that was sent, and cuts it if it does not answer.
+func (x *liveConn) ping(ctx context.Context) {
+	if x.pinging {
+		return
+	}
+	x.pinging, x.unacked = true, 0
+	go func() {
+		waiting, cancel := context.WithTimeout(ctx, x.s.patience)
+		defer cancel()
+		err := x.c.Ping(waiting)
+		if err != nil && ctx.Err() == nil {
+			x.c.Close(CloseSlow, "nothing was read for 30 s: connect again, and say what you have seen")
+		}
+		x.acked <- err
+	}()
 }
 
 // events follows jobs by Server-Sent Events.
@@ -323,32 +410,41 @@ func (s *Server) events(rw http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	out := &stream{rw, requestOf(r.Context()).rc}
-	_ = out.rc.SetReadDeadline(time.Time{})
-	life, cancel := context.WithCancel(r.Context())
+	life, cancel := s.lifetime(r, watchRoute)
 	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
-	endless := r.URL.Query().Has("filter")
-	text := "retry: 1000\n\n"
-	for out.send(text) == nil && (endless || watcher.Len() > 0) {
-		waiting, cancel := context.WithTimeout(life, pingEvery)
+	s.tellEvents(life, &stream{rw, requestOf(r.Context()).rc}, watcher, r.URL.Query().Has("filter"))
+}
+
+// tellEvents sends what a watcher tells, until life ends or nothing is left to follow.
+func (s *Server) tellEvents(life context.Context, out *stream, watcher *errand.Watcher, filter bool) {
+	_ = out.rc.SetReadDeadline(time.Time{})
+	text, over := "retry: 1000\n\n", false
+	for out.send(text) == nil && !over && (filter || watcher.Len() > 0) {
+		waiting, cancel := context.WithTimeout(life, s.beat)
 		notices, err := watcher.Next(waiting)
 		cancel()
-		text = ": ping\n\n"
-		switch {
-		case life.Err() != nil || err != nil && !errors.Is(err, context.DeadlineExceeded):
+		if life.Err() != nil || err != nil && waiting.Err() == nil {
 			return // the client connects again
-		case err != nil:
-			continue
 		}
 		var b bytes.Buffer
 		for i := range notices {
 			n := s.notice(&notices[i])
-			fmt.Fprintf(&b, "event: %s\nid: %s\ndata: ", n.Type, s.engine.Now().UTC().Format(time.RFC3339Nano))
+			name := n.Type
+			if name == "error" { // which is EventSource's own. The client will come again, but not soon
+				name, over = "refused", true
+				b.WriteString("retry: 60000\n")
+			}
+			fmt.Fprintf(&b, "event: %s\ndata: ", name)
 			if marshal(&b, n) != nil { // one line, with its end
 				return
 			}
 			b.WriteByte('\n')
+		}
+		if len(notices) == 0 {
+			b.WriteString(": ping\n\n")
+		}
+		if at := watcher.CaughtUp(); filter && !over && !at.IsZero() {
+			fmt.Fprintf(&b, "id: %s\n\n", at.UTC().Format(time.RFC3339Nano)) // without data it is no event, but remembered
 		}
 		text = b.String()
 	}
@@ -382,7 +478,7 @@ func (s *Server) subscribe(watcher *errand.Watcher, r *http.Request) *Problem {
 	err := watcher.Follow(seen...)
 	if err == nil && q.Has("filter") {
 		var query errand.Query
-		if query, err = errand.ParseQuery(q.Get("filter"), s.engine.Now()); err == nil {
+		if query, err = s.parseFilter(q.Get("filter")); err == nil {
 			since, _ := time.Parse(time.RFC3339Nano, r.Header.Get("Last-Event-ID")) // else it is the first time
 			err = watcher.Match("filter", query, since)
 		}

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/storetest"
 )
 
 // liveClient is one connection that watches.
@@ -239,7 +242,7 @@ func TestLiveEvents(t *testing.T) {
 		n, err = res.Body.Read(buf)
 		body.Write(buf[:n])
 	}
-	for _, want := range []string{"retry: 1000", "event: job\nid: 2", "event: gone\n", `"state":"cancelled"`} {
+	for _, want := range []string{"retry: 1000", "event: job\ndata: ", "event: gone\n", `"state":"cancelled"`} {
 		if !strings.Contains(body.String(), want) {
 			t.Errorf("%q is not in the stream:\n%s", want, body)
 		}
@@ -249,6 +252,223 @@ func TestLiveEvents(t *testing.T) {
 	}
 	if err := errors.Unwrap(err); err != nil {
 		t.Error(err)
+	}
+}
+
+// Pings of the client and of the server that cross hold up nothing.
+func TestLivePings(t *testing.T) {
+	r := newRig(t, nil)
+	r.server.beat = time.Millisecond
+	r.server.patience = time.Second
+	l := r.live()
+	const pings = 2000
+	go func() {
+		for range pings {
+			if l.c.Write(t.Context(), websocket.MessageText, []byte(`{"type":"ping"}`)) != nil {
+				return
+			}
+		}
+	}()
+	for range pings {
+		l.wants("pong", "")
+	}
+}
+
+// untilOut is a configuration in which everybody may watch until out is set.
+func untilOut() (config *Config, out *atomic.Bool) {
+	out = new(atomic.Bool)
+	return &Config{Identify: func(*http.Request) (string, Role, bool) { return "a", Viewer, !out.Load() }}, out
+}
+
+func (l *liveClient) wantsCut(code websocket.StatusCode) {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Second)
+	defer cancel()
+	if _, text, err := l.c.Read(ctx); websocket.CloseStatus(err) != code {
+		l.t.Errorf("told %s, error %v; want code %d", text, err, code)
+	}
+}
+
+// Who may no longer watch is cut at the next message.
+func TestLiveLosesRights(t *testing.T) {
+	config, out := untilOut()
+	r := newRig(t, config)
+	l := r.live()
+	l.send(`{"type":"ping"}`)
+	l.wants("pong", "")
+	out.Store(true)
+	l.send(`{"type":"watch","jobs":[{"id":"%s"}]}`, uuid.New())
+	l.wantsCut(websocket.StatusPolicyViolation)
+}
+
+// And who says nothing, soon.
+func TestLiveLosesRightsSoon(t *testing.T) {
+	config, out := untilOut()
+	r := newRig(t, config)
+	r.server.beat = 50 * time.Millisecond
+	jobs, err := r.engine.Enqueue(t.Context(), errand.NewJob{Kind: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := r.live()
+	l.send(`{"type":"ping"}`)
+	l.wants("pong", "")
+	streams := []<-chan string{r.events("/watch?filter="), r.events("/jobs/" + jobs[0].ID.String() + "/watch")}
+	for _, lines := range streams {
+		<-lines
+	}
+	time.AfterFunc(200*time.Millisecond, func() { out.Store(true) })
+	l.wantsCut(websocket.StatusPolicyViolation)
+	for i, lines := range streams {
+		for end := time.After(5 * time.Second); lines != nil; {
+			select {
+			case _, ok := <-lines:
+				if !ok {
+					lines = nil
+				}
+			case <-end:
+				t.Fatalf("stream %d goes on", i)
+			}
+		}
+	}
+}
+
+// What was not told is not before the time up to which all was, and a store that fails does not end a connection.
+func TestLivePongTime(t *testing.T) {
+	store := storetest.Faulty(errand.Memory(nil), 1)
+	r := newRigOn(t, store, nil)
+	r.server.beat = 50 * time.Millisecond
+	l := r.live()
+	l.send(`{"type":"watch","sub":"x","filter":"kind:none"}`)
+	first := l.wants("synced", "x").Time
+	upTo := func(after time.Time) {
+		t.Helper()
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			l.send(`{"type":"ping"}`)
+			if n := l.wants("pong", "time"); n.Time.After(after) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("no pong tells of a time after %s", after)
+			}
+		}
+	}
+	upTo(first)
+	store.Set(storetest.Faults{Before: 1, Methods: []string{"Get"}})
+	j, _ := r.create(`{"kind":"none","args":"` + strings.Repeat("x", 30_000) + `"}`)
+	for range 10 {
+		time.Sleep(20 * time.Millisecond)
+		l.send(`{"type":"ping"}`)
+		if n := l.wants("pong", "time"); n.Time.After(j.Created) {
+			t.Errorf("a job of %s is not told yet, but all up to %s", j.Created, n.Time)
+		}
+	}
+	store.Set(storetest.Faults{})
+	l.wants("job", j.ID.String())
+	upTo(j.Created)
+}
+
+func TestLiveLimits(t *testing.T) {
+	r := newRig(t, nil)
+	l := r.live()
+	l.send(`{"type":"watch","sub":"%s","filter":""}`, strings.Repeat("x", 256))
+	l.wants("error", "at most 255 bytes")
+	l.send(`{"type":"watch","sub":"x","filter":"kind:%s"}`, strings.Repeat("x", 4092))
+	l.wants("error", "at most 4096 bytes")
+	for i := range errand.MaxFilters {
+		l.send(`{"type":"watch","sub":"%d","filter":"kind:%d"}`, i, i)
+		l.wants("synced", "")
+	}
+	l.send(`{"type":"watch","sub":"y","filter":""}`)
+	l.wants("error", "at most 32 filters")
+	l.send(`{"type":"watch","sub":"0","filter":"state:x"}`) // it ends the one before, too
+	l.wants("error", "invalid")
+	l.send(`{"type":"watch","sub":"y","filter":""}`)
+	l.wants("synced", "y")
+	r.do("GET", "/api/v1/watch?filter=kind:"+strings.Repeat("x", 4092), "").want(422)
+}
+
+// events reads a stream of events into lines, until it ends.
+func (r *rig) events(path string, headers ...string) <-chan string {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(r.t.Context(), "GET", r.url+"/api/v1"+path, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, h := range headers {
+		k, v, _ := strings.Cut(h, ": ")
+		req.Header.Set(k, v)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil || res.StatusCode != 200 {
+		r.t.Fatal(res, err)
+	}
+	r.t.Cleanup(func() { _ = res.Body.Close() })
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for in := bufio.NewScanner(res.Body); in.Scan(); {
+			select {
+			case lines <- in.Text():
+			case <-r.t.Context().Done():
+				return
+			}
+		}
+	}()
+	return lines
+}
+
+// The id of a stream is the time up to which all was told: none while the filter begins, and it goes on when nothing happens.
+func TestLiveEventIDs(t *testing.T) {
+	store := storetest.Faulty(errand.Memory(nil), 1)
+	r := newRigOn(t, store, nil)
+	r.server.beat = 30 * time.Millisecond
+	store.Set(storetest.Faults{Before: 1, Methods: []string{"List"}})
+	lines := r.events("/watch?filter=kind:none")
+	for pings := 0; pings < 5; {
+		switch line := <-lines; {
+		case strings.HasPrefix(line, "id"):
+			t.Fatalf("%s before all was told", line)
+		case line == ": ping":
+			pings++
+		}
+	}
+	store.Set(storetest.Faults{})
+	synced, ids := false, map[string]bool{}
+	for len(ids) < 3 {
+		line, ok := <-lines
+		if !ok {
+			t.Fatal("the stream has ended")
+		}
+		synced = synced || line == "event: synced"
+		if id, is := strings.CutPrefix(line, "id: "); is {
+			if !synced {
+				t.Fatalf("%s before all was told", line)
+			}
+			ids[id] = true
+		}
+	}
+}
+
+// A filter that ends ends the stream.
+func TestLiveEventsRefused(t *testing.T) {
+	r := newRigOn(t, errand.Memory(&errand.MemoryOptions{Keep: -1}), nil)
+	away := time.Now().UTC().Format(time.RFC3339Nano)
+	for range errand.MaxWatched + 1 {
+		jobs, err := r.engine.Enqueue(t.Context(), errand.NewJob{Kind: "none"})
+		if err == nil {
+			_, err = r.engine.Cancel(t.Context(), jobs[0].ID, "")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	events := map[string]int{}
+	for line := range r.events("/watch?filter=kind:none", "Last-Event-ID: "+away) {
+		events[line]++
+	}
+	if events["event: refused"] != 1 || events["retry: 60000"] != 1 || events["event: synced"] != 0 {
+		t.Errorf("told %v", events)
 	}
 }
 

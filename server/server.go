@@ -47,6 +47,7 @@ type Server struct {
 	ready       readiness
 	waits       chan struct{}   // a place for each request that waits
 	patience    time.Duration   // with a client that does not read
+	beat        time.Duration   // after which a watch is kept alive, and it is asked whether it is still allowed
 	life        context.Context // ends when waits should
 	stopWaits   context.CancelFunc
 }
@@ -54,7 +55,7 @@ type Server struct {
 // New returns a server for an engine, which the caller runs, or does not if other processes
 // work. Config may be nil. An error means that the configuration is wrong.
 func New(engine *errand.Engine, config *Config) (*Server, error) {
-	s := &Server{engine: engine, crossOrigin: http.NewCrossOriginProtection(), patience: pongTime}
+	s := &Server{engine: engine, crossOrigin: http.NewCrossOriginProtection(), patience: pongTime, beat: beatEvery}
 	if config != nil {
 		s.config = *config
 	}

@@ -16,7 +16,7 @@ import (
 
 const (
 	maxWait    = time.Minute
-	pingEvery  = 15 * time.Second
+	beatEvery  = 15 * time.Second      // see Server.beat
 	watchGap   = 20 * time.Millisecond // at least, between two states sent
 	watchWrite = 30 * time.Second      // a watcher that reads slower is cut
 )
@@ -54,6 +54,8 @@ func (s *Server) await(ctx context.Context, id idParam, wait time.Duration, unti
 	return job, err
 }
 
+const watchJobPath = Prefix + "/jobs/{id}/watch"
+
 type watchInput struct {
 	ID   idParam `path:"id"`
 	Last int64   `header:"Last-Event-ID" minimum:"0" doc:"The version of the job that the client has seen"`
@@ -63,7 +65,7 @@ type watchOutput struct{ Body func(huma.Context) }
 
 func (s *Server) registerWatch() {
 	op := huma.Operation{
-		OperationID: "watch-job", Method: http.MethodGet, Path: Prefix + "/jobs/{id}/watch",
+		OperationID: "watch-job", Method: http.MethodGet, Path: watchJobPath,
 		Summary: "Watch a job until it has ended",
 		Description: "Server-Sent Events. Each event named job has the job as it is now as data (long fields left out) and its version as id; " +
 			"the last one has the ended job. An event named gone says that the job was deleted. A stream that ends otherwise was cut: " +
@@ -99,17 +101,17 @@ func (s *Server) watch(ctx context.Context, in *watchInput) (*watchOutput, error
 		rw.Header().Set("Content-Type", "text/event-stream")
 		rw.Header().Set("X-Accel-Buffering", "no") // of proxies
 		rw.WriteHeader(http.StatusOK)
-		if r.Method != http.MethodHead {
-			s.stream(ctx, &stream{rw, requestOf(ctx).rc}, job, in.Last)
+		if r.Method == http.MethodHead {
+			return
 		}
+		life, cancel := s.lifetime(r, "GET "+watchJobPath)
+		defer cancel()
+		s.stream(life, &stream{rw, requestOf(ctx).rc}, job, in.Last)
 	}}, nil
 }
 
-// stream sends until the job has ended, the client is gone, or the server stops.
-func (s *Server) stream(ctx context.Context, out *stream, job *errand.Job, seen int64) {
-	life, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.life, cancel)()
+// stream sends until the job or life has ended.
+func (s *Server) stream(life context.Context, out *stream, job *errand.Job, seen int64) {
 	_ = out.rc.SetReadDeadline(time.Time{})
 	if out.send("retry: 1000\n\n") != nil {
 		return
@@ -126,8 +128,8 @@ func (s *Server) stream(ctx context.Context, out *stream, job *errand.Job, seen 
 				return
 			}
 		}
-		beat, stop := context.WithTimeout(life, pingEvery)
-		next, changed, err := s.until(ctx, beat, job.ID, func(j *errand.Job) bool { return j.Version != seen })
+		beat, stop := context.WithTimeout(life, s.beat)
+		next, changed, err := s.until(life, beat, job.ID, func(j *errand.Job) bool { return j.Version != seen })
 		stop()
 		switch {
 		case isNotFound(err):

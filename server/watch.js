@@ -26,7 +26,8 @@ const escape = (token) => encodeURIComponent(token).replace(/[()]/g, (c) => "%" 
  */
 export function watch(options = {}) {
 	const jobs = new Map(); // those followed by id, with the version seen
-	const filters = new Map(); // by name: {filter, since, jobs: those it has found that have not ended, with the version seen}
+	// By name: {filter, since, synced: whether it was on this connection, jobs: those it has found that have not ended, with the version seen}
+	const filters = new Map();
 	let socket = null, closed = false, pause = minPause, timer = 0, heard = 0;
 	const url = options.url ?? new URL("/api/v1/watch", location.href).href;
 	const call = (f, ...args) => f && f(...args);
@@ -41,6 +42,7 @@ export function watch(options = {}) {
 	}
 
 	function sendFilter(sub, f) {
+		f.synced = false;
 		send({ type: "watch", sub, filter: f.filter, jobs: list(f.jobs), ...(f.since && { since: f.since }) });
 	}
 
@@ -75,8 +77,9 @@ export function watch(options = {}) {
 				const { id, version, state } = m.job;
 				const over = state === "succeeded" || state === "failed" || state === "cancelled";
 				const note = (map) => (over ? map.delete(id) : map.set(id, version));
-				if (jobs.has(id)) note(jobs);
-				else for (const f of filters.values()) note(f.jobs);
+				const asked = jobs.has(id);
+				if (asked) note(jobs);
+				for (const f of filters.values()) if (!asked || f.jobs.has(id)) note(f.jobs);
 				call(options.onJob, m.job);
 				break;
 			}
@@ -86,12 +89,12 @@ export function watch(options = {}) {
 				call(options.onGone, m.id);
 				break;
 			case "synced":
-				if (filters.has(m.sub)) filters.get(m.sub).since = m.time;
+				if (filters.has(m.sub)) Object.assign(filters.get(m.sub), { synced: true, since: m.time });
 				call(options.onSynced, m.sub);
 				break;
 			case "pong":
-				// Once a filter has been told from the begin, all up to this time has been.
-				for (const f of filters.values()) if (f.since) f.since = m.time;
+				// Of a filter that was told from the begin, all up to this time has been.
+				for (const f of filters.values()) if (f.synced && m.time) f.since = m.time;
 				break;
 			case "error":
 				if (m.sub) filters.delete(m.sub);

@@ -3,7 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"strconv"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,6 +14,7 @@ import (
 const (
 	watchFor   = time.Minute      // changes are noted so long after another process asked for them, and kept so long
 	watchRenew = 20 * time.Second // a process that goes on asking says so this often
+	feedKept   = 50 * time.Second // changes are surely noted and kept so long
 	feedRows   = 10_000           // read at once
 )
 
@@ -58,20 +59,20 @@ func (t *tx) flushChanges() error {
 
 var _ errand.Feed = (*Store)(nil)
 
-// Changed implements [errand.Feed]. It does not tell of the changes of this process. A mark is the number of the last change.
+// Changed implements [errand.Feed]. It does not tell of the changes of this process. A mark is when it was made, in microseconds, and the number of the last change.
 func (s *Store) Changed(ctx context.Context, mark string) (errand.Changed, error) {
 	var c errand.Changed
-	last, err := strconv.ParseInt(mark, 10, 64)
-	if err != nil {
-		last = -1
-	}
-	if err := s.watch(ctx, last < 0); err != nil {
+	var made, last int64
+	_, _ = fmt.Sscanf(mark, "%d;%d", &made, &last)
+	now := time.Now().UnixMicro()
+	stale := now-made > feedKept.Microseconds() // it stood still: others may have taken it for gone
+	if err := s.watch(ctx, stale); err != nil {
 		return c, err
 	}
-	err = s.read(ctx, func(ctx context.Context, db *conn) error {
+	err := s.read(ctx, func(ctx context.Context, db *conn) error {
 		newest, _, err := db.number("select seq from sqlite_sequence where name = 'errand_changes'")
-		c.Mark = strconv.FormatInt(newest, 10)
-		if last < 0 || newest <= last || err != nil {
+		c.Mark = fmt.Sprintf("%d;%d", now, newest)
+		if c.Lost = stale && made > 0; stale || newest <= last || err != nil {
 			return err
 		}
 		n := int64(0)
@@ -98,10 +99,10 @@ func (s *Store) Changed(ctx context.Context, mark string) (errand.Changed, error
 	return c, nil
 }
 
-// watch says now and then that this process watches, and removes what is old.
-func (s *Store) watch(ctx context.Context, first bool) error {
+// watch says now and then, or at once, that this process watches, and removes what is old.
+func (s *Store) watch(ctx context.Context, atOnce bool) error {
 	s.feedMu.Lock()
-	due := first || time.Since(s.renewed) > watchRenew
+	due := atOnce || time.Since(s.renewed) > watchRenew
 	if due {
 		s.renewed = time.Now()
 	}
