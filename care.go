@@ -45,7 +45,7 @@ func (w *worker) care() {
 func (w *worker) rescue(ctx context.Context) {
 	jobs, err := w.e.store.Orphans(ctx, 1000)
 	w.warn(ctx, "cannot look for orphaned jobs", err)
-	if len(jobs) == 0 {
+	if len(jobs) == 0 || !w.mayRescue() {
 		return
 	}
 	changes := make([]Change, len(jobs))
@@ -61,6 +61,38 @@ func (w *worker) rescue(ctx context.Context) {
 				"session", jobs[i].Worker, "state", changes[i].Job.State)
 		}
 	}
+}
+
+// mayRescue reports whether this process can tell who is lost. One that was silent for a lease itself (it was stopped, its machine was asleep, the
+// store was away) renews its own session first; others that were silent with it then get a third of the lease to renew theirs. It is asked
+// after the look for orphans, so that no session lapses unnoticed between the two.
+func (w *worker) mayRescue() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.silent() {
+		select {
+		case w.wakeBeat <- struct{}{}: // its timer has stood still if the machine was asleep
+		default:
+		}
+		return false
+	}
+	return time.Since(w.revived) >= w.e.config.Lease/3
+}
+
+// renewed notes an answer to the heartbeat that was sent at a time.
+func (w *worker) renewed(sent time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.silent() {
+		w.revived = time.Now()
+	}
+	w.beaten = sent
+}
+
+// silent reports whether the session may have lapsed. The caller holds w.mu.
+func (w *worker) silent() bool {
+	// By the wall clock, which goes on while the machine is asleep, unlike the monotonic one.
+	return !w.beaten.IsZero() && time.Now().Round(0).Sub(w.beaten) >= w.e.config.Lease
 }
 
 // unblock tells waiting jobs what has ended, until there is nothing to tell.

@@ -97,6 +97,7 @@ type handlings struct {
 	mu        sync.RWMutex
 	given     map[string]Handling
 	wrapped   map[string]Handling // by Config.Wraps
+	sorted    bool                // what follows is up to date
 	unlimited []string            // the kinds with a handler, without a limit, sorted
 	limited   map[string]int      // the others
 }
@@ -105,7 +106,21 @@ func (h *handlings) set(kind string, given, wrapped Handling) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.given[kind], h.wrapped[kind] = given, wrapped
-	h.unlimited, h.limited = nil, map[string]int{}
+	h.sorted = false
+}
+
+// kinds returns the kinds without and with a limit. The caller changes neither.
+func (h *handlings) kinds() ([]string, map[string]int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.sorted { // once for all kinds that were set together, of which there may be thousands
+		h.sort()
+	}
+	return h.unlimited, h.limited
+}
+
+func (h *handlings) sort() {
+	h.sorted, h.unlimited, h.limited = true, nil, map[string]int{}
 	for name, x := range h.given {
 		switch {
 		case x.Handler == nil:
@@ -116,13 +131,6 @@ func (h *handlings) set(kind string, given, wrapped Handling) {
 		}
 	}
 	slices.Sort(h.unlimited)
-}
-
-// kinds returns the kinds without and with a limit. The caller changes neither.
-func (h *handlings) kinds() ([]string, map[string]int) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.unlimited, h.limited
 }
 
 func (h *handlings) get(kind string) Handling {

@@ -50,6 +50,8 @@ type worker struct {
 	perKind map[string]int // runs by kind
 	suspect ID             // the suspect that runs here, see suspect.go
 	late    map[ID]*Run    // runs that lost their job and have not returned
+	beaten  time.Time      // when the last heartbeat was sent that the store has answered
+	revived time.Time      // when the last one was answered that came after a lease of silence
 	locals  map[ID]localFunc
 	births  sync.WaitGroup // calls of Go under way; joined only while the state is workerOn
 }
@@ -265,6 +267,7 @@ func (w *worker) beat(ctx context.Context) error {
 		return err
 	}
 	w.session.Started = s.Started
+	w.renewed(sent)
 	w.e.clock.learn(sent, time.Now(), pulse.Now)
 	for i := range pulse.Changed {
 		w.told(&pulse.Changed[i])

@@ -15,6 +15,12 @@ type days struct {
 	both    bool      // the day must match as day of the month and as day of the week; else one of them will do
 }
 
+// What a field has that leaves no day out.
+const (
+	everyDom = 1<<32 - 2
+	everyDow = 1<<7 - 1
+)
+
 // in returns the days of a month: bit n for day n.
 func (d *days) in(year int, month time.Month) uint64 {
 	first := time.Date(year, month, 1, 0, 0, 0, 0, time.UTC)

@@ -112,13 +112,13 @@ func secondsText(seconds, minutes, hours []int) string {
 
 // text is empty if it is every day.
 func (d *days) text() string {
-	everyDom, everyDow := d.dom == 1<<32-2, d.dow == 1<<7-1
+	anyDom, anyDow := d.dom == everyDom, d.dow == everyDow
 	switch {
-	case d.both && everyDom && everyDow, !d.both && (everyDom || everyDow):
+	case d.both && anyDom && anyDow, !d.both && (anyDom || anyDow):
 		return ""
-	case d.both && everyDow:
+	case d.both && anyDow:
 		return d.domText()
-	case d.both && everyDom:
+	case d.both && anyDom:
 		return d.dowText()
 	case d.both:
 		return d.domText() + " and only " + d.dowText()
@@ -194,9 +194,12 @@ func (s *Schedule) yearText() string {
 func zoneText(zone *time.Location) string {
 	name := zone.String()
 	region, _, _ := strings.Cut(name, "/")
+	if name == "Etc/UTC" {
+		region = "UTC"
+	}
 	switch region {
 	case "UTC":
-		return name
+		return "UTC"
 	case "Local":
 		return "local time"
 	case "": // an offset only
@@ -350,8 +353,8 @@ func named(preposition string, list []int, size int, name func(int) string) stri
 		list = turned
 	}
 	texts := runs(list, " to ", func(n int) string { return name(n % size) })
-	if len(texts) == 1 && len(list) > 1 {
-		return texts[0]
+	if len(list) > 2 && list[2] == list[0]+2 { // it begins with a range
+		return and(texts)
 	}
 	return preposition + and(texts)
 }

@@ -190,12 +190,21 @@ func (s *Schedule) fields(words []word, hash string) *ParseError {
 		both: got[domField].star || got[dowField].star,
 	}
 	if !s.comes() {
-		return &ParseError{
-			Field: fields[domField].name, Column: words[domField].at + 1,
-			Problem: "no month and year given has such a day: use another day or month",
-		}
+		return s.noDay(words)
 	}
 	return nil
+}
+
+// noDay says which field is to blame that no day matches.
+func (s *Schedule) noDay(words []word) *ParseError {
+	at, use := domField, "another day or month"
+	if s.days.dom == everyDom {
+		at = dowField
+	}
+	if s.yearText() != "" {
+		use = "another day, month or year"
+	}
+	return &ParseError{Field: fields[at].name, Column: words[at].at + 1, Problem: "no month and year given has such a day: use " + use}
 }
 
 // comes reports whether there is any day that matches.

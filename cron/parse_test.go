@@ -108,9 +108,11 @@ func TestParseErrors(t *testing.T) {
 		{"0 0 31 4,6,9,11 *", "day-of-month", 5, "no month and year given"},
 		{"0 0 L-30 FEB,APR *", "day-of-month", 5, "no month and year given"},
 		{"0 0 31W 6 *", "day-of-month", 5, "no month and year given"},
-		{"0 0 0 29 2 ? 2027", "day-of-month", 7, "no month and year given"},
+		{"0 0 0 29 2 ? 2027", "day-of-month", 7, "no month and year given has such a day: use another day, month or year"},
 		{"0 0 0 29 2 ? 2100", "day-of-month", 7, "no month and year given"},
 		{"0 0 0 */31 2 MON 2028", "day-of-month", 7, "no month and year given"}, // 1 February 2028 is a Tuesday
+		{"0 0 0 ? 2 MON#5 2027", "day-of-week", 11, "no month and year given has such a day: use another day, month or year"},
+		{"TZ=UTC 0 0 0 * FEB TUE#5 2027,2029", "day-of-week", 20, "no month and year given"},
 		{"TZ=UTC 0 0 30 2 *", "day-of-month", 12, "no month and year given"},
 
 		// Descriptors.

@@ -3,16 +3,8 @@ package cron
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path"
-	"path/filepath"
-	"reflect"
-	"runtime"
-	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,10 +39,12 @@ type Entry struct {
 // Valid reports whether this is an entry, and not the zero value.
 func (e Entry) Valid() bool { return e.ID != 0 }
 
-// entry is an entry of a Cron, whose mutex guards its times.
+// entry is an entry of a Cron, whose mutex guards it.
 type entry struct {
 	Entry
-	name    string
+	name    string   // "" while it is derived and the Cron was never started
+	stem    string   // of a derived name
+	session *session // that has it run, or did
 	removed atomic.Bool
 }
 
@@ -66,10 +60,13 @@ type Cron struct {
 	options  []errand.Option
 	program  string
 
+	session atomic.Pointer[session] // nil: it is not running; changed only by who holds mu
+
 	mu      sync.Mutex
 	entries []*entry
+	names   map[string]*entry
 	lastID  EntryID
-	session *session        // nil: it is not running
+	gone    []*entry        // that were removed and may be in the store
 	over    <-chan struct{} // closed when all sessions before have ended
 }
 
@@ -77,19 +74,14 @@ type Cron struct {
 func New(opts ...Option) *Cron {
 	ended := make(chan struct{})
 	close(ended)
-	c := &Cron{location: time.Local, parser: standardParser, logger: DefaultLogger, program: programName(), over: ended}
+	c := &Cron{
+		location: time.Local, parser: standardParser, logger: DefaultLogger, program: programName(),
+		names: map[string]*entry{}, over: ended,
+	}
 	for _, o := range opts {
 		o(c)
 	}
 	return c
-}
-
-// programName is the last part of the path of the main package, or else of the file.
-func programName() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Path != "" {
-		return path.Base(info.Path)
-	}
-	return filepath.Base(os.Args[0])
 }
 
 // AddFunc adds a function, to be run at the times of a spec.
@@ -109,76 +101,82 @@ func (c *Cron) AddNamed(name, spec string, cmd Job) (EntryID, error) {
 	if err != nil {
 		return 0, err
 	}
-	return c.add(name, schedule, cmd)
-}
-
-// Schedule adds a job, to be run at the times of a schedule. An error of the store is logged; the entry then waits for the next Start.
-func (c *Cron) Schedule(schedule Schedule, cmd Job) EntryID {
-	id, err := c.add("", schedule, cmd)
-	if err != nil {
-		c.logger.Error(err, "cannot store an entry", "entry", id)
-	}
-	return id
-}
-
-func (c *Cron) add(name string, schedule Schedule, cmd Job) (EntryID, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if name == "" {
-		name = c.freeName(c.program + "/" + jobName(cmd))
-	} else if c.named(name) != nil {
+	if c.names[name] != nil {
 		return 0, fmt.Errorf("cron: there is an entry named %q", name)
 	}
-	c.lastID++
-	e := &entry{name: name, Entry: Entry{ID: c.lastID, Schedule: schedule, Job: cmd, WrappedJob: c.chain.Then(cmd)}}
-	if c.session != nil {
-		if err := c.session.register(e); err != nil {
-			return 0, err
-		}
-		c.logger.Info("added", "now", c.now(), "entry", e.ID, "name", e.name)
+	e, err := c.add(name, schedule, cmd)
+	if err != nil {
+		c.takeOut(len(c.entries) - 1)
+		return 0, err
 	}
-	c.entries = append(c.entries, e)
 	return e.ID, nil
 }
 
-func (c *Cron) named(name string) *entry {
-	for _, e := range c.entries {
-		if e.name == name {
-			return e
-		}
+// Schedule adds a job, to be run at the times of a schedule. An error of the store is logged, and the entry stored as soon as that can be.
+func (c *Cron) Schedule(schedule Schedule, cmd Job) EntryID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, err := c.add("", schedule, cmd)
+	if err != nil {
+		c.logger.Error(err, "cannot store an entry", "entry", e.ID, "name", e.name)
+		s := c.session.Load()
+		s.waiting = append(s.waiting, e)
 	}
-	return nil
+	return e.ID
 }
 
-// freeName returns a name that no entry has.
-func (c *Cron) freeName(name string) string {
-	const most = errand.MaxScheduleName - len(" #1000000")
-	if len(name) > most {
-		name = strings.ToValidUTF8(name[len(name)-most:], "")
+// add adds an entry, and has it run if the Cron does; if there is an error the entry is there, but does not run. The caller holds c.mu.
+func (c *Cron) add(name string, schedule Schedule, cmd Job) (*entry, error) {
+	c.lastID++
+	e := &entry{name: name, Entry: Entry{ID: c.lastID, Schedule: schedule, Job: cmd, WrappedJob: c.chain.Then(cmd)}}
+	if name == "" {
+		e.stem = c.stem(cmd)
+	} else {
+		c.names[name] = e
 	}
-	free := name
-	for n := 2; c.named(free) != nil; n++ {
-		free = fmt.Sprintf("%s #%d", name, n)
+	c.entries = append(c.entries, e)
+	s := c.session.Load()
+	if s == nil {
+		return e, nil
 	}
-	return free
+	c.takeName(e)
+	if err := s.register(e); err != nil && s.ctx.Err() == nil { // else it waits for the next Start, like those from now on
+		return e, err
+	}
+	c.logger.Info("added", "now", c.now(), "entry", e.ID, "name", e.name)
+	return e, nil
 }
 
-// jobName is the name of a job's function or type.
-func jobName(job Job) string {
-	v := reflect.ValueOf(job)
-	if v.Kind() == reflect.Func {
-		if f := runtime.FuncForPC(v.Pointer()); f != nil {
-			return strings.TrimSuffix(path.Base(f.Name()), "-fm") // of a method value
-		}
+// takeName gives an entry its name in the store, while the Cron runs. A derived one stays as it was, unless another Cron has it by now.
+func (c *Cron) takeName(e *entry) {
+	if e.stem == "" || e.name != "" && !inUse.has(c.home(), e.name) {
+		inUse.take(c.home(), e.name)
+	} else {
+		e.name = inUse.takeFree(c.home(), e.stem)
 	}
-	return fmt.Sprintf("%T", job)
+	c.names[e.name] = e
+}
+
+// takeOut takes out the i-th entry. The caller holds c.mu.
+func (c *Cron) takeOut(i int) {
+	e := c.entries[i]
+	e.removed.Store(true)
+	c.entries = slices.Delete(c.entries, i, i+1)
+	delete(c.names, e.name)
+	if c.session.Load() != nil {
+		inUse.give(c.home(), e.name)
+	}
 }
 
 // Entries returns the entries as they are now, once the Cron has been started those to run next first.
 func (c *Cron) Entries() []Entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refresh()
+	if s := c.session.Load(); s != nil {
+		s.refresh(s.ctx)
+	}
 	all := make([]Entry, len(c.entries))
 	for i, e := range c.entries {
 		all[i] = e.Entry
@@ -202,30 +200,6 @@ func (c *Cron) Entry(id EntryID) Entry {
 	return Entry{}
 }
 
-// refresh looks up the times of the entries. The caller holds c.mu.
-func (c *Cron) refresh() {
-	if c.session == nil || len(c.entries) == 0 {
-		return
-	}
-	names := make([]string, len(c.entries))
-	for i, e := range c.entries {
-		names[i] = e.name
-	}
-	found, err := c.session.engine.Schedules(context.Background(), errand.ScheduleQuery{Names: names})
-	if err != nil {
-		c.logger.Error(err, "cannot look up the entries' times")
-		return
-	}
-	for i := range found {
-		if e := c.named(found[i].Name); e != nil && !c.session.computes(e) {
-			e.Next = c.local(found[i].Next)
-			if prev := found[i].Prev; !prev.IsZero() { // else it may have one from before, see Start
-				e.Prev = c.local(prev)
-			}
-		}
-	}
-}
-
 // local is a time in the Cron's time zone.
 func (c *Cron) local(t time.Time) time.Time {
 	if t.IsZero() {
@@ -239,7 +213,8 @@ func (c *Cron) now() time.Time { return time.Now().In(c.location) }
 // Location returns the time zone of specs that name none.
 func (c *Cron) Location() *time.Location { return c.location }
 
-// Remove removes an entry, which will not run any more; a run that goes on is not interrupted.
+// Remove removes an entry, which will not run any more; a run that goes on is not interrupted. What the store refuses, or cannot be asked
+// while the Cron is not running, is done later.
 func (c *Cron) Remove(id EntryID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -248,22 +223,23 @@ func (c *Cron) Remove(id EntryID) {
 		return
 	}
 	e := c.entries[i]
-	e.removed.Store(true)
-	c.entries = slices.Delete(c.entries, i, i+1)
-	if c.session != nil {
-		if err := c.session.remove(e); err != nil && !errors.Is(err, errand.ErrNoSchedule) {
-			c.logger.Error(err, "cannot remove an entry from the store", "entry", id, "name", e.name)
-		}
+	c.takeOut(i)
+	if e.name == "" {
+		return
+	}
+	c.gone = append(c.gone, e)
+	if s := c.session.Load(); s != nil {
+		s.remove(e)
 		c.logger.Info("removed", "entry", id)
 	}
 }
 
 // Start has the entries run from now on, in the background. It does nothing if the Cron is running. What the store refuses is logged and tried
-// again. Without a store the times before are forgotten, but for Entry.Prev.
+// again; an entry that can never be stored is logged and left out. Without a store the times before are forgotten, but for Entry.Prev.
 func (c *Cron) Start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session == nil {
+	if c.session.Load() == nil {
 		c.start()
 	}
 }
@@ -271,7 +247,7 @@ func (c *Cron) Start() {
 // Run is [Cron.Start], and returns after [Cron.Stop], or at once if the Cron is running.
 func (c *Cron) Run() {
 	c.mu.Lock()
-	if c.session != nil {
+	if c.session.Load() != nil {
 		c.mu.Unlock()
 		return
 	}
@@ -282,12 +258,20 @@ func (c *Cron) Run() {
 
 // Stop has no more runs begin. The context ends when those that go on have ended. A Cron may be started again.
 func (c *Cron) Stop() context.Context {
+	if s := c.session.Load(); s != nil {
+		s.stop() // before all else: whoever holds the mutex may be waiting for the store
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session != nil {
-		c.refresh()
-		c.session.stop()
-		c.session = nil
+	if s := c.session.Load(); s != nil {
+		s.stop()
+		patience, done := context.WithTimeout(context.Background(), 3*time.Second)
+		s.refresh(patience)
+		done()
+		for _, e := range c.entries {
+			inUse.give(c.home(), e.name)
+		}
+		c.session.Store(nil)
 		c.logger.Info("stop")
 	}
 	ctx, cancel := context.WithCancel(context.Background())

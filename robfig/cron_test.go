@@ -54,7 +54,16 @@ func (r *record) Printf(format string, args ...any) {
 	r.add("log: " + fmt.Sprintf(format, args...))
 }
 
+// process is a store as another process sees it.
+type process struct{ errand.Store }
+
+// new returns the Cron of another process.
 func (r *record) new(store errand.Store, options ...cron.Option) *cron.Cron {
+	return r.here(&process{store}, options...)
+}
+
+// here returns a Cron of this process.
+func (r *record) here(store errand.Store, options ...cron.Option) *cron.Cron {
 	return cron.New(append([]cron.Option{cron.WithStore(store), cron.WithLocation(time.UTC), cron.WithLogger(cron.PrintfLogger(r)), cron.WithProgram("test")}, options...)...)
 }
 
@@ -79,19 +88,19 @@ func TestDurable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, store := newRecord(), errand.Memory(nil)
-				process := func() *cron.Cron {
+				next := func() *cron.Cron {
 					p := r.new(store, c.options...)
 					add(t, p, "every", "@every 70s", r.job("every"))
 					add(t, p, "five", "*/5 * * * *", r.job("five"))
 					p.Start()
 					return p
 				}
-				p := process()
+				p := next()
 				time.Sleep(150 * time.Second)
 				<-p.Stop().Done()
 				r.want(t, "every 1m10s", "every 2m20s")
 				time.Sleep(10 * time.Minute)
-				p = process()
+				p = next()
 				time.Sleep(time.Second)
 				if next := p.Entries()[0].Next.Sub(r.begin); next != 770*time.Second {
 					t.Errorf("it runs at %s next", next)
@@ -193,6 +202,7 @@ func TestNames(t *testing.T) {
 			t.Error(err)
 		}
 		second.Start()
+		time.Sleep(10 * time.Minute)
 		want[3] = "test/robfig_test.clean: @every 2h"
 		if got := names(t, store); !slices.Equal(got, want) {
 			t.Errorf("beside an older process the schedules are %q, want %q", got, want)
@@ -205,6 +215,7 @@ func TestNames(t *testing.T) {
 			t.Error(err)
 		}
 		third.Start()
+		time.Sleep(61 * time.Second)
 		if got, want := names(t, store), []string{"another's: @daily", "test/robfig_test.clean: @every 2h"}; !slices.Equal(got, want) {
 			t.Errorf("after the change the schedules are %q, want %q", got, want)
 		}
@@ -253,7 +264,7 @@ func TestStop(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- engine.Run(ctx) }()
-		c := r.new(nil, cron.WithEngine(engine))
+		c := r.here(nil, cron.WithEngine(engine))
 		add(t, c, "slow", "@every 1m", func() {
 			r.add("begins")
 			time.Sleep(100 * time.Second)

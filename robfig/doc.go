@@ -18,8 +18,11 @@
 // An entry in a store needs a name by which the next process knows it. It is made of the program's name and that of the function or the job's type: "billing/main.report", "billing/*main.Backup"; the second of the
 // same name in the order of registration ends in " #2". The spec is not part of it, so another spec changes the schedule that is there. A function without a name of its
 // own is called after the one that it stands in ("main.main.func1"), so a name can pass to another function when the code changes: name such entries with [Cron.AddNamed].
-// [Cron.Start] removes from the store the schedules that this program has registered in the past, has not added by then, and that no process at work has: an entry that was
-// taken out of the code is gone. So add the entries before Start.
+// Crons of one process that have a store, or an engine, in common do not share derived names: the second to start numbers on. A name given with AddNamed is one
+// schedule, whoever has it; so those of different Crons should differ.
+//
+// A Cron that runs removes from the store the schedules that this program has registered in the past and that for half a minute no process at work has had: an
+// entry that was taken out of the code is gone within minutes of the end of the last process that has it, and the jobs of it that nobody would run are cancelled. So programs that are not the same need different names, see [WithProgram].
 //
 // # Differences to robfig/cron
 //
@@ -36,7 +39,7 @@
 //     skipping after a panic.
 //   - [Cron.Stop] does not interrupt runs, and its context ends when they have ended; with WithStore, when they are recorded too: wait for it before you close the store. With
 //     WithEngine the engine goes on making runs; those that would begin after Stop wait for the next Start, in whichever process.
-//   - [Cron.Remove] takes the entry from the store, and so from all processes.
+//   - [Cron.Remove] takes the entry from the store, and so from all processes; if the Cron is stopped, with the next Start.
 //   - A [Schedule] of the program's own, and one in a time zone that has no name, are asked for times in this process. With a store each run is made once all the same, but what was missed is not known.
 //   - At most 10,000 runs go on at the same time, unless the engine was given.
 //   - Not there: SpecSchedule with its sets of bits; a spec becomes some other Schedule.

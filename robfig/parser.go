@@ -178,7 +178,7 @@ func asPlan(schedule Schedule, location *time.Location) (spec, zone string, ok b
 	switch s := schedule.(type) {
 	case ConstantDelaySchedule:
 		text := zeros.ReplaceAllString(s.Delay.String(), "$1")
-		return "@every " + text, "", s == Every(s.Delay)
+		return "@every " + text, "", s == Every(s.Delay) && s.Delay <= forEver
 	case *specSchedule:
 		if s.zoned {
 			return s.spec, "", s.parsed.Location() != time.Local

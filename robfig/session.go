@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,70 +22,121 @@ const (
 	// metaProgram is the key of a job's metadata that names the program whose entry it is of.
 	metaProgram = "robfig.cron"
 	tryAgain    = 5 * time.Second
+	lookAgain   = 6 * tryAgain // a lease
 	forEver     = 100 * 365 * 24 * time.Hour
 )
 
 // session is the time from a Start to the Stop that follows.
 type session struct {
 	c      *Cron
-	engine *errand.Engine
+	store  errand.Store // nil: the engine was given
+	engine atomic.Pointer[errand.Engine]
 	ctx    context.Context // ends with Stop
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	stopped bool
 	runs    sync.WaitGroup // joined only while it is not stopped
+
+	// The Cron's mutex guards these.
+	waiting []*entry // to be stored
 	clocks  map[*entry]context.CancelFunc
+
+	// Only tend uses these.
+	looked  time.Time       // by the wall clock, which goes on while the machine is asleep
+	nobodys map[string]bool // the schedules that were nobody's at the last look
 }
 
 // start begins a session. The caller holds c.mu.
 func (c *Cron) start() *session {
-	s := &session{c: c, engine: c.engine, clocks: map[*entry]context.CancelFunc{}}
+	s := &session{c: c, waiting: slices.Clone(c.entries), clocks: map[*entry]context.CancelFunc{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if s.engine == nil {
-		s.engine = c.newEngine()
+	switch {
+	case c.engine != nil:
+	case c.store != nil:
+		s.store = c.store
+	default:
+		s.store = errand.Memory(&errand.MemoryOptions{Keep: 1000})
 	}
-	c.session = s
+	s.engine.Store(s.newEngine())
+	c.session.Store(s)
+	clear(c.names)
+	for _, derived := range []bool{false, true} { // what was given a name has it
+		for _, e := range c.entries {
+			if (e.stem != "") == derived {
+				c.takeName(e)
+			}
+		}
+	}
 	c.logger.Info("start")
-	rest, err := s.registerAll(slices.Clone(c.entries))
+	s.settle()
 	before, ended := c.over, make(chan struct{})
 	c.over = ended
 	go func() {
 		defer close(ended)
-		s.work(rest, err)
+		s.work()
 		<-before
 	}()
 	return s
 }
 
-// newEngine returns an engine that runs until the last run has ended, however long that takes.
-func (c *Cron) newEngine() *errand.Engine {
-	store := c.store
-	if store == nil {
-		store = errand.Memory(&errand.MemoryOptions{Keep: 1000})
+// newEngine returns an engine that runs until the last run has ended, however long that takes; or the one that was given.
+func (s *session) newEngine() *errand.Engine {
+	if s.store == nil {
+		return s.c.engine
 	}
-	return errand.New(store, &errand.Config{Concurrency: 10_000, ShutdownGrace: forEver, Log: slog.New(&logHandler{logger: c.logger})})
+	return errand.New(s.store, &errand.Config{Concurrency: 10_000, ShutdownGrace: forEver, Log: slog.New(&logHandler{logger: s.c.logger})})
 }
 
 // work goes on until all is over.
-func (s *session) work(rest []*entry, err error) {
-	for err != nil {
-		s.c.logger.Error(err, "cannot store the entries; it is tried again")
-		select {
-		case <-time.After(tryAgain):
-			s.c.mu.Lock()
-			rest, err = s.registerAll(rest)
-			s.c.mu.Unlock()
-		case <-s.ctx.Done():
-			err = nil
+func (s *session) work() {
+	var tending sync.WaitGroup
+	tending.Go(s.tend)
+	s.run()
+	tending.Wait()
+	s.runs.Wait()
+}
+
+// run runs an engine of the session's own. One that cannot start is followed by another.
+func (s *session) run() {
+	for s.store != nil {
+		err := s.engine.Load().Run(s.ctx)
+		if err == nil {
+			return
+		}
+		s.c.logger.Error(err, "cannot run the entries")
+		if !s.sleep(tryAgain) {
+			return
+		}
+		s.c.mu.Lock()
+		s.engine.Store(s.newEngine())
+		s.waiting = slices.Clone(s.c.entries)
+		s.settle()
+		s.c.mu.Unlock()
+	}
+	<-s.ctx.Done()
+}
+
+// tend keeps the store as the Cron is.
+func (s *session) tend() {
+	for n := 1; s.sleep(tryAgain); n++ {
+		s.c.mu.Lock()
+		s.settle()
+		s.c.mu.Unlock()
+		if n%int(lookAgain/tryAgain) == 0 {
+			s.look()
 		}
 	}
-	if s.c.engine != nil {
-		<-s.ctx.Done()
-	} else if err := s.engine.Run(s.ctx); err != nil {
-		s.c.logger.Error(err, "cannot run the entries")
+}
+
+// sleep waits for d and reports true, or for the end of the session and reports false.
+func (s *session) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-s.ctx.Done():
+		return false
 	}
-	s.runs.Wait()
 }
 
 func (s *session) stop() {
@@ -93,32 +146,62 @@ func (s *session) stop() {
 	s.cancel()
 }
 
-// registerAll has entries run, and removes what is no entry any more. It returns those that it could not get to. The caller holds c.mu, as
-// it does for register and compute.
-func (s *session) registerAll(entries []*entry) ([]*entry, error) {
-	for i, e := range entries {
+// settle removes from the store what is gone, and has the entries run that wait, as far as the store does its part. The caller
+// holds c.mu, as it does for register, remove, refresh and compute.
+func (s *session) settle() {
+	if err := s.forget(); err != nil {
+		s.log(err, "cannot remove entries from the store; it is tried again")
+		return
+	}
+	for ; len(s.waiting) > 0; s.waiting = s.waiting[1:] {
+		e := s.waiting[0]
 		if e.removed.Load() {
 			continue
 		}
-		if err := s.register(e); err != nil {
-			return entries[i:], err
+		switch err := s.register(e); {
+		case errors.Is(err, errand.ErrInvalid): // it will never do
+			s.c.logger.Error(err, "cannot run an entry", "entry", e.ID, "name", e.name)
+		case err != nil:
+			s.log(err, "cannot store the entries; it is tried again")
+			return
 		}
 	}
-	return nil, s.sweep()
+}
+
+// log logs an error, unless it comes from the end of the session.
+func (s *session) log(err error, what string) {
+	if s.ctx.Err() == nil {
+		s.c.logger.Error(err, what)
+	}
 }
 
 // register has an entry run.
 func (s *session) register(e *entry) error {
-	c := s.c
+	c, engine := s.c, s.engine.Load()
 	c.logger.Info("schedule", "now", c.now(), "entry", e.ID, "next", e.Schedule.Next(c.now()))
-	s.engine.Handle(e.name, errand.Handling{Handler: s.handler(e)})
 	spec, zone, ok := asPlan(e.Schedule, c.location)
-	if !ok {
+	var err error
+	if ok {
+		plan := c.planOf(zone)
+		_, err = engine.Schedule(s.ctx, e.name, spec, s.job(e.name), &plan)
+	} else { // the program may have had one before that could be stored
+		err = s.delete(e.name)
+	}
+	if err != nil {
+		return err
+	}
+	engine.Handle(e.name, errand.Handling{Handler: s.handler(e)})
+	e.session = s
+	if !ok && !s.computes(e) {
 		s.compute(e)
+	}
+	return nil
+}
+
+func ignore(this, err error) error {
+	if errors.Is(err, this) {
 		return nil
 	}
-	plan := c.planOf(zone)
-	_, err := s.engine.Schedule(s.ctx, e.name, spec, s.job(e), &plan)
 	return err
 }
 
@@ -135,9 +218,9 @@ func (c *Cron) planOf(zone string) errand.Plan {
 	return plan
 }
 
-func (s *session) job(e *entry, options ...errand.Option) errand.NewJob {
+func (s *session) job(name string, options ...errand.Option) errand.NewJob {
 	own := append([]errand.Option{errand.MaxAttempts(1), errand.Meta(metaProgram, s.c.program)}, s.c.options...)
-	return errand.NewJob{Kind: e.name, Options: append(own, options...)}
+	return errand.NewJob{Kind: name, Options: append(own, options...)}
 }
 
 // handler runs an entry's job.
@@ -173,46 +256,40 @@ func (s *session) begin() bool {
 	return !s.stopped
 }
 
-// remove has an entry run no more. The caller holds c.mu.
-func (s *session) remove(e *entry) error {
-	if cancel := s.clocks[e]; cancel != nil {
-		cancel()
-		return nil
+// remove has an entry run no more that is gone.
+func (s *session) remove(e *entry) {
+	if stop := s.clocks[e]; stop != nil {
+		stop()
+		delete(s.clocks, e)
 	}
-	return s.engine.DeleteSchedule(s.ctx, e.name)
+	if err := s.forget(); err != nil {
+		s.log(err, "cannot remove entries from the store; it is tried again")
+	}
 }
 
-// sweep removes the schedules that this program registered in the past, and that nobody at work has now.
-func (s *session) sweep() error {
-	if s.c.store == nil && s.c.engine == nil {
-		return nil
+// refresh looks up the times of the entries.
+func (s *session) refresh(ctx context.Context) {
+	found, err := s.stored(ctx)
+	if err != nil {
+		s.log(err, "cannot look up the entries' times")
+		return
 	}
-	kept := map[string]bool{}
-	for _, e := range s.c.entries {
-		kept[e.name] = !s.computes(e)
-	}
-	sessions, err := s.engine.Sessions(s.ctx)
-	for _, w := range sessions {
-		for _, kind := range w.Kinds {
-			kept[kind] = kept[kind] || w.Expires.After(s.engine.Now())
-		}
-	}
-	for after := ""; err == nil; {
-		var page []errand.Schedule
-		if page, err = s.engine.Schedules(s.ctx, errand.ScheduleQuery{After: after, Limit: errand.MaxPage}); len(page) == 0 {
-			break
-		}
-		for i := range page {
-			if after = page[i].Name; kept[after] || page[i].Job.Metadata[metaProgram] != s.c.program {
-				continue
+	for i := range found {
+		if e := s.c.names[found[i].Name]; e != nil && !s.computes(e) {
+			e.Next = s.c.local(found[i].Next)
+			if prev := found[i].Prev; !prev.IsZero() { // else it may have one from before, see Start
+				e.Prev = s.c.local(prev)
 			}
-			if err := s.engine.DeleteSchedule(s.ctx, after); err != nil && !errors.Is(err, errand.ErrNoSchedule) {
-				return err
-			}
-			s.c.logger.Info("removed what is no entry any more", "name", after)
 		}
 	}
-	return err
+}
+
+// stored returns the schedules of the entries.
+func (s *session) stored(ctx context.Context) ([]errand.Schedule, error) {
+	if len(s.c.names) == 0 {
+		return nil, nil
+	}
+	return s.engine.Load().Schedules(ctx, errand.ScheduleQuery{Names: slices.Collect(maps.Keys(s.c.names))})
 }
 
 // computes reports whether an entry's times are computed here, see compute.
@@ -223,20 +300,20 @@ func (s *session) compute(e *entry) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	s.clocks[e] = cancel
 	e.Next = e.Schedule.Next(s.c.now())
-	go s.tick(ctx, e, e.Next)
+	go s.tick(ctx, e, e.name, e.Next)
 }
 
 // tick makes the runs of an entry. Of several processes each makes the same.
-func (s *session) tick(ctx context.Context, e *entry, next time.Time) {
+func (s *session) tick(ctx context.Context, e *entry, name string, next time.Time) {
 	for !next.IsZero() {
 		select {
 		case <-time.After(time.Until(next)):
 		case <-ctx.Done():
 			return
 		}
-		id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(e.name+"\x00"+next.UTC().Format(time.RFC3339Nano)))
+		id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(name+"\x00"+next.UTC().Format(time.RFC3339Nano)))
 		nominal := errand.Meta(errand.MetaNominal, next.UTC().Format(time.RFC3339Nano))
-		if _, err := s.engine.Enqueue(ctx, s.job(e, errand.WithID(id), nominal)); err != nil && ctx.Err() == nil {
+		if _, err := s.engine.Load().Enqueue(ctx, s.job(name, errand.WithID(id), nominal)); err != nil && ctx.Err() == nil {
 			s.c.logger.Error(err, "cannot make a run", "entry", e.ID)
 		}
 		prev := next

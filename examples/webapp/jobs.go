@@ -134,14 +134,30 @@ func (j *Jobs) start(ctx context.Context, onStart ...func() error) error {
 			err = errors.Join(err, j.engine.DeleteSchedule(ctx, all[i].Name))
 		}
 	}
-	return errors.Join(err, j.In(2*lease, Func(j.forget)))
+	return err
 }
 
-// forget cancels jobs that were in the memory of processes that have ended.
-func (j *Jobs) forget() {
-	ctx := context.Background()
+// run runs the jobs until ctx ends.
+func (j *Jobs) run(ctx context.Context) error {
+	go func() {
+		gone := map[string]bool{}
+		for tick := time.Tick(30 * time.Second); ; {
+			select {
+			case <-tick:
+				gone = j.forget(ctx, gone)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return j.engine.Run(ctx)
+}
+
+// forget cancels jobs that were in the memory of processes that have ended: that are not there, and were gone the last time too, as a process that is just
+// starting, or that was asleep with the machine, is not to be seen for a moment. It returns which are gone now, by the kind of their jobs.
+func (j *Jobs) forget(ctx context.Context, before map[string]bool) map[string]bool {
 	sessions, err := j.engine.Sessions(ctx)
-	alive := map[string]bool{}
+	alive, gone := map[string]bool{j.oneOff.Name(): true}, map[string]bool{}
 	for _, s := range sessions {
 		for _, kind := range s.Kinds {
 			alive[kind] = alive[kind] || s.Expires.After(j.engine.Now())
@@ -152,16 +168,18 @@ func (j *Jobs) forget() {
 		var page errand.Page
 		page, err = j.engine.List(ctx, q)
 		for i := range page.Jobs {
-			if job := &page.Jobs[i]; !alive[job.Kind] {
+			job := &page.Jobs[i]
+			if gone[job.Kind] = !alive[job.Kind]; gone[job.Kind] && before[job.Kind] {
 				_, e := j.engine.Cancel(ctx, job.ID, "the process that was to run it has ended")
 				err = errors.Join(err, e)
 			}
 		}
 		q.Cursor = page.Next
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		slog.Error("cannot cancel the jobs of processes that have ended", "error", err)
 	}
+	return gone
 }
 
 // nameOf is what to call a job.

@@ -55,15 +55,15 @@ func (j namedJob) Name() string { return j.name }
 func (j namedJob) Run()         { j.run() }
 
 // working calls f while the jobs of a pool run, and then goes on for a time.
-func working(t *testing.T, s settings, d time.Duration, f func(*Jobs, *trace)) *trace {
+func working(t *testing.T, store errand.Store, s settings, d time.Duration, f func(*Jobs, *trace)) *trace {
 	x := &trace{begin: time.Now()}
-	j := newJobs(errand.Memory(nil), &s)
+	j := newJobs(store, &s)
 	if err := j.start(t.Context(), func() error { f(j, x); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	if err := j.engine.Run(ctx); err != nil {
+	if err := j.run(ctx); err != nil {
 		t.Error(err)
 	}
 	return x
@@ -79,7 +79,7 @@ func must(t *testing.T, err error) {
 // Two run at the same time, the others wait, first in first out.
 func TestPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		x := working(t, settings{pool: 2}, 30*time.Second, func(j *Jobs, x *trace) {
+		x := working(t, errand.Memory(nil), settings{pool: 2}, 30*time.Second, func(j *Jobs, x *trace) {
 			for n := range 4 {
 				must(t, j.Now(x.job(fmt.Sprint("job ", n), time.Duration(4+n)*time.Second)))
 				time.Sleep(time.Millisecond)
@@ -99,7 +99,7 @@ func TestSelfConcurrency(t *testing.T) {
 		true:  {"10s a begins", "20s a begins", "30s a begins", "40s a begins"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			working(t, settings{pool: 10, selfConcurrent: concurrent}, 49*time.Second, func(j *Jobs, x *trace) {
+			working(t, errand.Memory(nil), settings{pool: 10, selfConcurrent: concurrent}, 49*time.Second, func(j *Jobs, x *trace) {
 				must(t, j.Every(10*time.Second, x.job("a", 15*time.Second)))
 			}).want(t, want...)
 		})
@@ -109,7 +109,7 @@ func TestSelfConcurrency(t *testing.T) {
 func TestSpecs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // begins on a Saturday at midnight
 		specs := map[string]string{"workhours_15m": "0 */15 9-17 ? * MON-FRI"}
-		x := working(t, settings{pool: 10, cron: specs}, 57*time.Hour+20*time.Minute, func(j *Jobs, x *trace) {
+		x := working(t, errand.Memory(nil), settings{pool: 10, cron: specs}, 57*time.Hour+20*time.Minute, func(j *Jobs, x *trace) {
 			must(t, j.Schedule("cron.workhours_15m", x.job("work", 0)))
 			must(t, j.Schedule("0 0 0 * * ?", x.job("six", 0)))
 			must(t, j.Schedule("@midnight", x.job("midnight", 0)))
@@ -134,7 +134,7 @@ func TestPanic(t *testing.T) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(&text, nil)))
 	defer slog.SetDefault(before)
 	synctest.Test(t, func(t *testing.T) {
-		x := working(t, settings{pool: 1}, 25*time.Second, func(j *Jobs, x *trace) {
+		x := working(t, errand.Memory(nil), settings{pool: 1}, 25*time.Second, func(j *Jobs, x *trace) {
 			must(t, j.Every(10*time.Second, Func(broken)))
 			must(t, j.Every(11*time.Second, x.job("a", 0)))
 		})
@@ -159,7 +159,7 @@ func TestRestart(t *testing.T) {
 				return j.In(45*time.Second, x.job("once by "+names[0], 0))
 			}))
 			ctx, cancel := context.WithCancel(t.Context())
-			go func() { must(t, j.engine.Run(ctx)) }()
+			go func() { must(t, j.run(ctx)) }()
 			return j, cancel
 		}
 		_, end := process("a", "b")
@@ -174,11 +174,40 @@ func TestRestart(t *testing.T) {
 		endToo()
 		synctest.Wait()
 		x.want(t, "1m0s a begins", "1m5s once by a begins", "1m35s once by a begins")
-		page, err := j.engine.List(t.Context(), errand.Query{States: []errand.State{errand.Cancelled}})
-		if err != nil || len(page.Jobs) != 1 || page.Jobs[0].Reason != "the process that was to run it has ended" {
-			t.Errorf("cancelled are %+v, %v", page.Jobs, err)
+		if jobs := cancelled(t, j); len(jobs) != 1 || jobs[0].Reason != "the process that was to run it has ended" {
+			t.Errorf("cancelled are %+v", jobs)
 		}
 	})
+}
+
+// A process that has queued a job and does not get to work leaves it to be cancelled, at whatever time that was.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := errand.Memory(nil)
+		x := working(t, store, settings{pool: 1}, 5*time.Minute, func(j *Jobs, x *trace) {
+			must(t, j.In(4*time.Minute, x.job("later", 0)))
+			go func() {
+				time.Sleep(time.Minute)
+				must(t, newJobs(store, &settings{pool: 1}).Now(x.job("never", 0)))
+				time.Sleep(10 * time.Second)
+				if n := len(cancelled(t, j)); n > 0 {
+					t.Errorf("%d jobs are cancelled whose process may just be starting", n)
+				}
+				time.Sleep(time.Minute)
+				if n := len(cancelled(t, j)); n != 1 {
+					t.Errorf("%d jobs are cancelled", n)
+				}
+			}()
+		})
+		x.want(t, "4m0s later begins")
+	})
+}
+
+func cancelled(t *testing.T, j *Jobs) []errand.Job {
+	t.Helper()
+	page, err := j.engine.List(t.Context(), errand.Query{States: []errand.State{errand.Cancelled}})
+	must(t, err)
+	return page.Jobs
 }
 
 // Names are text, whatever is in them.
@@ -201,8 +230,10 @@ func TestSettings(t *testing.T) {
 	s := &settings{cron: map[string]string{}}
 	for _, c := range []struct{ key, value, want string }{
 		{"jobs.pool", "3", ""},
-		{"jobs.pool", "0", `jobs.pool = "0": use a number, at least 1`},
-		{"jobs.pool", "many", `jobs.pool = "many": use a number, at least 1`},
+		{"jobs.pool", "10000", ""},
+		{"jobs.pool", "0", `jobs.pool = "0": use a number from 1 to 10000`},
+		{"jobs.pool", "10001", `jobs.pool = "10001": use a number from 1 to 10000`},
+		{"jobs.pool", "many", `jobs.pool = "many": use a number from 1 to 10000`},
 		{"jobs.selfconcurrent", "perhaps", `jobs.selfconcurrent = "perhaps": use true or false`},
 		{"jobs.selfconcurrent", "true", ""},
 		{"cron.quoted", `"0 0 * * *"`, ""},

@@ -46,6 +46,11 @@ func run(ctx context.Context, addr, data, config string) error {
 	if err != nil {
 		return err
 	}
+	listener, err := net.Listen("tcp", addr) // before anything is done that a second copy should not do
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	if err := os.MkdirAll(data, 0o750); err != nil {
 		return err
 	}
@@ -57,10 +62,6 @@ func run(ctx context.Context, addr, data, config string) error {
 	jobs := newJobs(store, settings)
 	app := newApp(jobs, data)
 	if err := jobs.start(ctx, app.onStart); err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
@@ -75,7 +76,7 @@ func run(ctx context.Context, addr, data, config string) error {
 	var wg sync.WaitGroup
 	var served, worked error
 	wg.Go(func() { defer cancel(); served = server.Serve(listener) })
-	wg.Go(func() { defer cancel(); worked = jobs.engine.Run(ctx) })
+	wg.Go(func() { defer cancel(); worked = jobs.run(ctx) })
 	slog.Info("listening", "url", "http://"+listener.Addr().String(), "data", data)
 	<-ctx.Done()
 	patience, done := context.WithTimeout(context.Background(), 5*time.Second)

@@ -82,14 +82,17 @@ func (p *page) guard(next http.HandlerFunc) http.Handler {
 // isLocal reports whether a request comes from this machine: by its connection, or, if jobs.acceptproxyaddress says so, by what the proxy
 // says. That is the last address in X-Forwarded-For, which the proxy has written itself; what is before may be anybody's.
 func (p *page) isLocal(r *http.Request) bool {
+	// A host name that is not localhost may have been made to point here by some site that a browser on this machine has open. Its scripts
+	// can write X-Forwarded-For too.
+	host := hostOf(r.Host)
+	if _, err := netip.ParseAddr(host); err != nil && !strings.EqualFold(host, "localhost") {
+		return false
+	}
 	if via := r.Header.Values("X-Forwarded-For"); p.settings.acceptProxy && len(via) > 0 {
 		last := via[len(via)-1]
 		return isLoopback(hostOf(strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])))
 	}
-	// A host name that is not localhost may have been made to point here by some site that a browser on this machine has open.
-	host := hostOf(r.Host)
-	_, err := netip.ParseAddr(host)
-	return (err == nil || strings.EqualFold(host, "localhost")) && isLoopback(hostOf(r.RemoteAddr))
+	return isLoopback(hostOf(r.RemoteAddr))
 }
 
 // hostOf is an address without a port.

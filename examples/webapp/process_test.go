@@ -17,6 +17,9 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/errandhq/errand"
+	"github.com/errandhq/errand/sqlite"
 )
 
 // TestMain is the program itself where a test has started it as a process.
@@ -183,6 +186,26 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// A second copy that cannot listen has done nothing.
+func TestSecondCopy(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := start(t, "127.0.0.1:0", data, names)
+	out, err := command(t, p.addr, data, names).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "address already in use") {
+		t.Errorf("the second copy: %v, %s", err, out)
+	}
+	store, err := sqlite.Open(filepath.Join(data, "jobs.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	page, err := store.List(t.Context(), errand.Query{Kinds: []string{oneOffKind + "*"}})
+	if err != nil || len(page.Jobs) != 1 {
+		t.Errorf("there are %d start-up jobs, %v", len(page.Jobs), err)
+	}
+}
+
 func TestUnknownName(t *testing.T) {
 	t.Parallel()
 	for config, want := range map[string]string{
@@ -262,6 +285,9 @@ func TestAccess(t *testing.T) {
 			{403, "here", []string{"X-Forwarded-For", "unknown"}},
 			{200, "there", []string{"X-Forwarded-For", "127.0.0.1"}}, // a proxy
 			{403, "there", nil},
+			{200, "there", []string{"X-Forwarded-For", "127.0.0.1", "Host", "localhost"}},
+			{403, "there", []string{"X-Forwarded-For", "127.0.0.1", "Host", "app.example.com"}},
+			{403, "here", []string{"X-Forwarded-For", "127.0.0.1", "Host", "rebound.example.com"}}, // written by a script of that site
 		},
 		"jobs.auth.user = ann\njobs.auth.password = s3cret":               auth,
 		"jobs.auth.user = ann\njobs.auth.password = " + string(hash):      auth,

@@ -12,6 +12,8 @@ import (
 //go:embed app.conf
 var defaultSettings string
 
+const maxPool = 10_000
+
 // settings are what app.conf describes.
 type settings struct {
 	cron           map[string]string
@@ -64,8 +66,8 @@ func (s *settings) set(key, value string) (err error) {
 	}
 	switch key {
 	case "jobs.pool":
-		if s.pool, err = strconv.Atoi(value); err != nil || s.pool < 1 {
-			return fmt.Errorf("jobs.pool = %q: use a number, at least 1", value)
+		if s.pool, err = strconv.Atoi(value); err != nil || s.pool < 1 || s.pool > maxPool {
+			return fmt.Errorf("jobs.pool = %q: use a number from 1 to %d", value, maxPool)
 		}
 	case "jobs.selfconcurrent":
 		s.selfConcurrent, err = strconv.ParseBool(value)
