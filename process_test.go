@@ -276,13 +276,13 @@ func TestPoisonNeighbours(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		_ = l.worker(time.Second).Wait()
+	for range 3 { // with a lease so long that what is put off is claimed again only after the worker is dead
+		_ = l.worker(3 * time.Second).Wait()
 	}
-	l.worker(time.Second)
-	l.until(killer.ID, 20*time.Second, "failed", func(j *errand.Job) bool { return j.State == errand.Failed })
+	l.worker(3 * time.Second)
+	l.until(killer.ID, time.Minute, "failed", func(j *errand.Job) bool { return j.State == errand.Failed })
 	for _, id := range innocent {
-		j := l.until(id, 20*time.Second, "ended", func(j *errand.Job) bool { return j.State.Ended() })
+		j := l.until(id, time.Minute, "ended", func(j *errand.Job) bool { return j.State.Ended() })
 		if j.State != errand.Succeeded {
 			t.Errorf("an innocent job is %s: %s", j.State, j.Error)
 		}
