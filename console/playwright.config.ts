@@ -6,8 +6,8 @@ export default defineConfig({
 	outputDir: "test-results",
 	fullyParallel: false,
 	workers: 2,
-	timeout: 30_000,
-	expect: { timeout: 10_000 },
+	timeout: 60_000,
+	expect: { timeout: 15_000 },
 	forbidOnly: !!process.env.CI,
 	reporter: [["list"]],
 	use: {

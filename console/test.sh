@@ -14,8 +14,9 @@ new_enough() { node -e 'const [a, b] = process.versions.node.split(".").map(Numb
 command -v chromium >/dev/null || install chromium
 command -v npm >/dev/null || install nodejs npm
 if ! new_enough; then # Debian's is older: take that of the package registry
-	npm install --silent --no-save --prefix node_modules/.node node@22.22.0
-	PATH="$PWD/node_modules/.node/node_modules/node/bin:$PATH"
+	mkdir -p .node # npm ci empties node_modules
+	npm install --silent --no-save --prefix .node node@22.22.0
+	PATH="$PWD/.node/node_modules/node/bin:$PATH"
 	new_enough || { echo "Node 20.19 or newer is needed; this is $(node --version)." >&2; exit 1; }
 fi
 npm ci --silent --no-audit --no-fund
