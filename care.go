@@ -70,10 +70,7 @@ func (w *worker) mayRescue() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.silent() {
-		select {
-		case w.wakeBeat <- struct{}{}: // its timer has stood still if the machine was asleep
-		default:
-		}
+		w.beatSoon() // its timer has stood still if the machine was asleep
 		return false
 	}
 	return time.Since(w.revived) >= w.e.config.Lease/3

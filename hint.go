@@ -46,10 +46,7 @@ func (e *Engine) hinted(h Hint) {
 		w.lookAtSchedules()
 	}
 	if h.Lost || h.Control || w.runsAny(h.Asked) {
-		select {
-		case w.wakeBeat <- struct{}{}:
-		default:
-		}
+		w.beatSoon()
 	}
 	e.bus.nudge(h.Ended, h.Lost || h.Many)
 	e.bus.hub.hinted(h.Ended)

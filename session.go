@@ -30,10 +30,7 @@ func (e *Engine) drainWorker(ctx context.Context, session uuid.UUID, drain bool)
 	}
 	actor, _ := ctx.Value(actorKey{}).(string)
 	e.log.Info("worker told to drain", "session", session, "drain", drain, "actor", actor)
-	select {
-	case e.worker.wakeBeat <- struct{}{}: // it may be this one
-	default:
-	}
+	e.worker.beatSoon() // it may be this one
 	return nil
 }
 

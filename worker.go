@@ -245,6 +245,14 @@ func (w *worker) beatLoop(ctx context.Context) {
 	}
 }
 
+// beatSoon has the worker send a heartbeat now.
+func (w *worker) beatSoon() {
+	select {
+	case w.wakeBeat <- struct{}{}:
+	default: // it will already
+	}
+}
+
 func (w *worker) beat(ctx context.Context) error {
 	w.mu.Lock()
 	runs := slices.Collect(maps.Values(w.runs))

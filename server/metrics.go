@@ -116,10 +116,7 @@ func (c *collected) schedules(ctx context.Context, e *errand.Engine) error {
 	c.gauge(schedulesMetric, float64(len(all)))
 	for i := range all {
 		s := &all[i]
-		overdue, paused := 0.0, 0.0
-		if !s.Next.IsZero() {
-			overdue = max(now.Sub(s.Next).Seconds(), 0)
-		}
+		overdue, paused := s.LateBy(now).Seconds(), 0.0
 		if !s.Paused.IsZero() {
 			paused = 1
 		}
